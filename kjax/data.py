@@ -1,0 +1,172 @@
+"""What users pass as data, as arrays that can be trained on; everything that is wrong with it is said here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32"}
+
+
+def as_array(value: Any, name: str) -> Any:
+    """A NumPy or JAX array of numbers from an array, a list, or a pandas or polars frame.
+
+    64-bit numbers become 32-bit ones, unless JAX's 64-bit mode is on.
+
+    Raises:
+        TypeError: not numbers: text, objects, None.
+        ValueError: no axis to count examples by, or rows of different lengths.
+    """
+    if value is None:
+        raise TypeError(f"{name} is None; give an array of examples")
+    if isinstance(value, jax.Array):
+        array: Any = value
+    else:
+        array = _numpy(value, name)
+    if array.ndim == 0:
+        raise ValueError(f"{name} is a single number; give an array whose first axis counts the examples")
+    return array if jax.config.jax_enable_x64 else array.astype(NARROW.get(array.dtype.name, array.dtype), copy=False)
+
+
+def _numpy(value: Any, name: str) -> np.ndarray:
+    try:
+        array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} has rows of different lengths ({error}); pad them to one length first") from None
+    if array.dtype.kind == "O":
+        array = _from_objects(array, value, name)
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} holds {_kind(array)}, not numbers (dtype {array.dtype}); turn it into numbers first")
+    return array
+
+
+def _from_objects(array: np.ndarray, value: Any, name: str) -> np.ndarray:
+    """Objects that are all numbers, as numbers: a frame of mixed columns arrives so."""
+    text = next((v for v in array.ravel() if isinstance(v, str)), None)
+    if text is None:
+        try:
+            return array.astype("float64")
+        except (TypeError, ValueError):
+            pass
+    columns = [str(c) for c, d in value.dtypes.items() if d.kind not in "biuf"] if hasattr(value, "dtypes") and value.ndim == 2 else []
+    where = f" in column {', '.join(columns)}" if columns else ""
+    what = f"text ({text!r})" if text is not None else "objects that are no numbers"
+    raise TypeError(f"{name} holds {what}{where}; turn it into numbers first, e.g. codes for categories")
+
+
+def _kind(array: np.ndarray) -> str:
+    return {"U": "text", "S": "bytes", "M": "dates", "m": "time spans", "c": "complex numbers"}.get(array.dtype.kind, "something")
+
+
+def check_lengths(**arrays: Any) -> int:
+    """The common number of examples.
+
+    Raises:
+        ValueError: no examples, or different numbers of them.
+    """
+    lengths = {name: a.shape[0] for name, a in arrays.items() if a is not None}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise ValueError(f"different numbers of examples: {said}; the first axis must count the same examples")
+    n = next(iter(lengths.values()))
+    if n == 0:
+        raise ValueError(f"{next(iter(lengths))} is empty: there are no examples")
+    return n
+
+
+def check_input(x: Any, wanted: tuple[int | None, ...], name: str = "x") -> None:
+    """Refuses inputs of another shape than the network was built for.
+
+    Raises:
+        ValueError: names both shapes and, where it can, what to do.
+    """
+    got = tuple(x.shape[1:])
+    if len(got) == len(wanted) and all(w in (None, g) for w, g in zip(wanted, got, strict=True)):
+        return
+    hint = ""
+    if got == wanted[:-1] and wanted[-1] == 1:
+        hint = f"; add the channel axis: {name}[..., None]"
+    elif tuple(x.shape) == wanted:
+        hint = f"; a single example needs a batch axis: {name}[None]"
+    elif len(wanted) == 1 and None not in wanted and np.prod(got) == wanted[0]:
+        hint = f"; flatten it: {name}.reshape(len({name}), -1)"
+    raise ValueError(f"{name} has examples of shape {got}, but the network takes {wanted}{hint}")
+
+
+def check_finite(**arrays: Any) -> None:
+    """Refuses NaN and infinity, naming the first row that holds one.
+
+    Raises:
+        ValueError: names the array, the row and how many there are.
+    """
+    for name, array in arrays.items():
+        if array is None or not jnp.issubdtype(array.dtype, jnp.floating):
+            continue
+        bad = ~np.isfinite(np.asarray(array, np.float32)).reshape(array.shape[0], -1).all(axis=1)
+        if bad.any():
+            raise ValueError(f"{name} holds NaN or infinity in {bad.sum()} of {len(bad)} examples, the first in row {bad.argmax()}")
+
+
+def class_weights(y: Any, class_weight: dict[int, float] | None, sample_weight: Any) -> Any:
+    """One weight per example: `sample_weight` times the weight of the example's class (classes not named weigh 1).
+
+    Raises:
+        TypeError: class_weight is no dict of numbers.
+        ValueError: targets without classes, or a class that does not occur.
+    """
+    if class_weight is None:
+        return sample_weight
+    if not isinstance(class_weight, dict):
+        raise TypeError(f"class_weight is a dict from class to weight, e.g. {{0: 1.0, 1: 5.0}}; got {class_weight!r}")
+    y = np.asarray(y)
+    classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
+    if classes.ndim > 1:
+        raise ValueError(f"class_weight needs one class per example; y has shape {y.shape}: use sample_weight instead")
+    unknown = [c for c in class_weight if not 0 <= c < (y.shape[-1] if y.ndim > 1 and y.shape[-1] > 1 else np.inf)]
+    if unknown:
+        raise ValueError(f"class_weight names class {unknown[0]!r}, which y does not have")
+    weights = np.ones(len(y), np.float32)
+    for label, weight in class_weight.items():
+        weights[classes == label] = weight
+    return weights if sample_weight is None else weights.reshape(-1, *(1,) * (sample_weight.ndim - 1)) * sample_weight
+
+
+def batch_rows(n: int, batch_size: int, order: Any = None) -> tuple[np.ndarray, bool]:
+    """The row numbers of each batch, int32 (steps, batch), filled with -1, and whether there is any -1.
+
+    >>> batch_rows(5, 2)[0].tolist()
+    [[0, 1], [2, 3], [4, -1]]
+    """
+    steps = -(-n // batch_size)
+    rows = np.full(steps * batch_size, -1, np.int32)
+    rows[:n] = np.arange(n) if order is None else order
+    return rows.reshape(steps, batch_size), n % batch_size != 0
+
+
+def split_validation(arrays: Sequence[Any], fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The first part for training, the last `fraction` of the examples for validation, as Keras splits.
+
+    Raises:
+        ValueError: a fraction that leaves either part empty.
+    """
+    n = arrays[0].shape[0]
+    if not (isinstance(fraction, int | float) and 0 < fraction < 1):
+        raise ValueError(f"validation_split must be between 0 and 1; got {fraction!r}")
+    at = int(n * (1 - fraction))
+    if at in (0, n):
+        raise ValueError(f"validation_split={fraction} of {n} examples leaves one part empty")
+    first, last = (tuple(a if a is None else a[part] for a in arrays) for part in (slice(at), slice(at, None)))
+    return first, last
+
+
+def power_of_two(n: int, most: int) -> int:
+    """The next power of two, at most `most`: few shapes, so few compilations, for batches of any size."""
+    return min(1 << (n - 1).bit_length(), most)
+
+
+def pad_rows(x: Any, n: int) -> Any:
+    """`x` with its last row repeated up to `n` rows."""
+    missing = n - x.shape[0]
+    return x if missing == 0 else np.concatenate([np.asarray(x), np.repeat(np.asarray(x[-1:]), missing, axis=0)])

@@ -1,0 +1,252 @@
+"""The layer contract.
+
+    params, state = layer.init(key, x)
+    y, state = layer.apply(params, state, x, training=False, key=None)
+
+A layer is a frozen dataclass: its fields are its hyperparameters, and it holds no arrays. `params` is what the
+optimizer moves, `state` what `apply` itself moves (running statistics); both are dicts. `x` is an array, or
+anything with a shape and a dtype for `init`, with the batch axis first.
+
+A new layer defines `build` (makes params and state) and `call` (the maths); `init` and `apply` wrap them with
+what all layers share: input checks, dtypes, masks, penalties.
+
+    class Scale(Layer):
+        start: float = 1.0
+
+        def build(self, key, x):
+            return {"scale": jnp.full(x.shape[-1:], self.start, x.dtype)}, {}
+
+        def call(self, params, state, x, training, key):
+            return x * params["scale"], state
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from kjax import activations, constraints, initializers, regularizers
+from kjax.frozen import Frozen, is_int
+from kjax.nn.errors import LayerError
+from kjax.nn.mask import Masked, over, remask, unmask
+
+Params = dict[str, Any]
+State = dict[str, Any]
+GETTERS: dict[str, Callable[[Any], Any]] = {
+    "activation": activations.get,
+    "initializer": initializers.get,
+    "regularizer": regularizers.get,
+    "constraint": constraints.get,
+}
+
+
+class Layer(Frozen):
+    """Base of all layers; see the module's docstring for the contract.
+
+    Args:
+        name: the layer's key in its container; by default its class in snake case.
+        input_shape: shape of one input, without the batch axis, as the first layer of a model may state it.
+        batch_input_shape: the same with the batch axis in front, None for any size.
+        trainable: False keeps the params as they are during training.
+        dtype: computes and keeps its params in this dtype; by default in that of its input.
+
+    A field named `activation`, `…_initializer`, `…_regularizer` or `…_constraint` takes a string, an object or a
+    function; `kernel_regularizer` and `kernel_constraint` apply to `params["kernel"]` without further code.
+    """
+
+    name: str | None = dataclasses.field(default=None, kw_only=True)
+    input_shape: Any = dataclasses.field(default=None, kw_only=True)
+    batch_input_shape: Any = dataclasses.field(default=None, kw_only=True)
+    trainable: bool = dataclasses.field(default=True, kw_only=True)
+    dtype: Any = dataclasses.field(default=None, kw_only=True)
+
+    ndim: ClassVar[int | None] = None
+    """The rank that inputs must have, batch axis included."""
+    min_ndim: ClassVar[int] = 1
+    axes: ClassVar[str] = ""
+    """What the axes of an input are called in messages."""
+    draws: ClassVar[bool] = False
+    """Whether `call` draws random numbers in training, and so needs a key."""
+    mixes_examples: ClassVar[bool] = False
+    """Whether an example's output depends on the rest of its batch, so that padding rows must be masked."""
+    takes_mask: ClassVar[bool] = False
+    """Whether `call` wants a `Masked` input as it is; other layers get the array, and the mask goes round them."""
+    takes_integers: ClassVar[bool] = False
+    """Whether integers have a meaning of their own; other layers get them as floats."""
+
+    ends_in_activation: ClassVar[bool] = False
+    """Whether the last thing that `call` does is to apply the field `activation`."""
+
+    # What a layer defines.
+
+    def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
+        """Fresh params and state for inputs like `x` (only its shape and dtype count)."""
+        return {}, {}
+
+    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
+        """The output for `x`, and the state after it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no call(self, params, state, x, training, key)")
+
+    def check_input(self, x: Any) -> None:
+        """Raises `LayerError` for shapes that the layer cannot take; `x` has a shape and a dtype."""
+
+    # What everybody calls.
+
+    def init(self, key: jax.Array, x: Any) -> tuple[Params, State]:
+        """Params and state for inputs like `x`, an array or a `jax.ShapeDtypeStruct` (or a tuple of them)."""
+        value = jax.tree.map(self._spec, unmask(x)[0])
+        self._check_rank(value)
+        params, state = self.build(key, value)
+        if getattr(self, "activity_regularizer", None) is not None:
+            state = {**state, "penalty": jnp.zeros((), jnp.float32)}
+        return params, state
+
+    def apply(
+        self, params: Params, state: State, x: Any, training: bool = False, key: jax.Array | None = None
+    ) -> tuple[Any, State]:
+        """The output for `x` and the new state. `key` is needed in training by layers that draw."""
+        value, mask = unmask(x)
+        value = jax.tree.map(self._cast, value)
+        self._check_rank(value)
+        if self.draws and training and key is None:
+            raise LayerError(f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))")
+        given = Masked(value, mask) if self.takes_mask and mask is not None else value
+        y, state = self.call(params, state, given, training, key)
+        if getattr(self, "activity_regularizer", None) is not None:
+            state = {**state, "penalty": self._activity_penalty(*unmask(remask(y, mask)))}
+        return remask(y, mask), state
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether padding rows in a batch would change what the other rows get, or the penalty."""
+        return self.mixes_examples or getattr(self, "activity_regularizer", None) is not None
+
+    def output(self, params: Params, state: State, x: Any) -> Any:
+        """The shape and dtype of the output for inputs like `x`; nothing is computed."""
+        return jax.eval_shape(self.apply, params, state, x)[0]
+
+    def penalty(self, params: Params, state: State) -> jax.Array | float:
+        """The sum of what the regularizers cost: those of weights, and of activities as `apply` left it in `state`."""
+        costs = [regularize(params[name]) for name, regularize in self._by_weight("regularizer", params)]
+        return sum((cost.astype(jnp.float32) for cost in costs), state.get("penalty", 0.0))
+
+    def constrain(self, params: Params) -> Params:
+        """The params after their constraints."""
+        return {**params, **{name: fix(params[name]) for name, fix in self._by_weight("constraint", params)}}
+
+    def partition(self, params: Params) -> tuple[Params, Params]:
+        """`(trainable, frozen)`; `merge` puts them together again."""
+        return (params, {}) if self.trainable else ({}, params)
+
+    # What layers build with.
+
+    def weights(self, key: jax.Array, dtype: Any, **wanted: tuple[int, ...]) -> Params:
+        """Fresh weights by name and shape: `kernel=(3, 4)` is drawn by the field `kernel_initializer`."""
+        return {
+            name: getattr(self, f"{name}_initializer")(jax.random.fold_in(key, i), shape, dtype)
+            for i, (name, shape) in enumerate(wanted.items())
+        }
+
+    def refuse(self, message: str, x: Any = None) -> None:
+        """Raises `LayerError`: what this layer wants, what it got."""
+        got = "" if x is None else f"; got shape {tuple(x.shape)}"
+        raise LayerError(f"{self!r} {message}{got}")
+
+    # The rest is this class's own.
+
+    def convert(self, name: str, value: Any) -> Any:
+        if name == "dtype" and value is not None:
+            return jnp.dtype(value).name
+        if name in ("input_shape", "batch_input_shape") and value is not None:
+            return shape_of(value, name, type(self).__name__)
+        getter = GETTERS.get(name.rsplit("_", 1)[-1])
+        if getter is None:
+            return super().convert(name, value)
+        try:
+            return getter(value)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{type(self).__name__}: {name}: {error}") from None
+
+    @classmethod
+    def translate(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "weights" in kwargs:
+            raise TypeError(
+                f"{cls.__name__} has no argument 'weights': a layer holds no arrays. Build the model, then "
+                "model.set_weights([...]), or model.get_layer(name).set_weights([...]) for one layer"
+            )
+        return kwargs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.input_shape is None and self.batch_input_shape is not None:
+            object.__setattr__(self, "input_shape", self.batch_input_shape[1:])
+        if self.name is not None and not (isinstance(self.name, str) and self.name and "/" not in self.name):
+            raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {self.name!r}")
+
+    def _spec(self, x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, self._dtype(x))
+
+    def _cast(self, x: Any) -> jax.Array:
+        return jnp.asarray(x, self._dtype(x))
+
+    def _dtype(self, x: Any) -> Any:
+        """The dtype that inputs are cast to: floats to `dtype=`, integers to floats unless they mean something."""
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return self.dtype or x.dtype
+        return x.dtype if self.takes_integers else self.dtype or jnp.float32
+
+    def _check_rank(self, x: Any) -> None:
+        if hasattr(x, "shape"):
+            if self.ndim is not None and len(x.shape) != self.ndim:
+                self.refuse(f"takes inputs of rank {self.ndim}{self.axes and f', {self.axes}'}", x)
+            if len(x.shape) < self.min_ndim:
+                self.refuse(f"takes inputs of rank {self.min_ndim} or more{self.axes and f', {self.axes}'}", x)
+        self.check_input(x)
+
+    def _activity_penalty(self, y: Any, mask: Any) -> jax.Array:
+        """Keras's: the cost of the whole batch divided by the number of its (real) rows."""
+        rows = jnp.float32(y.shape[0])
+        if mask is not None:
+            y = jnp.where(over(mask, y), y, jnp.zeros((), y.dtype))
+            rows = jnp.maximum(mask.reshape(mask.shape[0], -1).any(axis=1).sum(), 1).astype(jnp.float32)
+        return self.activity_regularizer(y).astype(jnp.float32) / rows  # type: ignore[attr-defined]
+
+    def _by_weight(self, kind: str, params: Params) -> list[tuple[str, Callable]]:
+        """The weights that have a field `<weight>_<kind>`, with what it holds."""
+        found = [(name, getattr(self, f"{name}_{kind}", None)) for name in params]
+        return [(name, function) for name, function in found if function is not None]
+
+
+class WeightOptions(Layer):
+    """The options that Keras gives to every layer with a kernel and a bias."""
+
+    kernel_initializer: Any = dataclasses.field(default="glorot_uniform", kw_only=True)
+    bias_initializer: Any = dataclasses.field(default="zeros", kw_only=True)
+    kernel_regularizer: Any = dataclasses.field(default=None, kw_only=True)
+    bias_regularizer: Any = dataclasses.field(default=None, kw_only=True)
+    activity_regularizer: Any = dataclasses.field(default=None, kw_only=True)
+    kernel_constraint: Any = dataclasses.field(default=None, kw_only=True)
+    bias_constraint: Any = dataclasses.field(default=None, kw_only=True)
+
+
+def merge(a: Params, b: Params) -> Params:
+    """Two nested dicts as one: what `partition` took apart."""
+    both = {name: merge(a[name], b[name]) for name in a if name in b}
+    return {**a, **b, **both}
+
+
+def shape_of(value: Any, name: str, owner: str) -> tuple[int | None, ...]:
+    """A shape as a tuple: `784` means `(784,)`, None an axis of any size."""
+    axes = (value,) if is_int(value) else tuple(value) if isinstance(value, list | tuple) else None
+    if axes is None or not all(axis is None or (is_int(axis) and axis > 0) for axis in axes):
+        raise ValueError(f"{owner}: {name} is a tuple of positive integers (None for any size); got {value!r}")
+    return axes
+
+
+def snake_case(name: str) -> str:
+    """`Conv2D` -> `conv2d`, `MaxPooling2D` -> `max_pooling2d`, as Keras names layers."""
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
