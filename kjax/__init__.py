@@ -1,0 +1,20 @@
+"""kjax: a JIT-compiled, functional deep-learning framework on JAX with a Keras-like face."""
+
+from kjax import activations as activations
+from kjax import callbacks as callbacks
+from kjax import constraints as constraints
+from kjax import datasets as datasets
+from kjax import initializers as initializers
+from kjax import layers as layers
+from kjax import losses as losses
+from kjax import metrics as metrics
+from kjax import models as models
+from kjax import nn as nn
+from kjax import optim as optim
+from kjax import optimizers as optimizers
+from kjax import regularizers as regularizers
+from kjax import train as train
+from kjax import utils as utils
+from kjax.model import Model as Model
+from kjax.sequential import Sequential as Sequential
+from kjax.version import __version__ as __version__

@@ -53,6 +53,7 @@ class Trainer(Frozen):
         loss: a name, a function `(y_true, y_pred) -> values per example`, or a loss object.
         optimizer: a name or an optimizer; its numbers are the trainer's leaves as a pytree.
         metrics: names, functions or metric objects.
+        loss_weight: what the data's part of the loss is multiplied by.
 
     A batch is `(x, y)` or `(x, y, sample_weight)`, with the weights per example or per time step. The loss is the
     mean over the examples of weight times value, plus the penalties of the network's regularizers.
@@ -75,6 +76,7 @@ class Trainer(Frozen):
     loss: Any
     optimizer: Any = "rmsprop"
     metrics: Any = ()
+    loss_weight: float = 1.0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise TypeError("Trainer is not meant to be subclassed: write a step of your own from grad and the optimizer")
@@ -154,6 +156,17 @@ class Trainer(Frozen):
         means = self._bound(y, y_pred)
         return {"loss": metrics.Mean().result(totals["loss"])} | {n: m.result(totals[n]) for n, m in means.items()}
 
+    def shapes(self, state: TrainState, batch: Sequence[Any]) -> tuple[Any, Any]:
+        """Shape and dtype of the targets, as the loss takes them, and of the predictions for such a batch."""
+        x, y, _ = unpack(batch)
+        y_pred = unmask(self.net.output(state.params, state.state, x))[0]
+        return jax.eval_shape(lambda y: losses.match_targets(self.loss, y, y_pred.shape), y), y_pred
+
+    @property
+    def log_names(self) -> list[str]:
+        """The names in the logs, in order: the loss, then the metrics."""
+        return ["loss", *unique([m.name for m in self.metrics])]
+
     # How a step is made.
 
     def _step(self, state: TrainState, batch: Sequence[Any], valid: Any) -> tuple[TrainState, Any]:
@@ -177,7 +190,7 @@ class Trainer(Frozen):
         output, net_state = net.apply(params, state.state, given, training, key)
         output = unmask(output)[0]
         values = loss(losses.match_targets(self.loss, y, output.shape), output)
-        total = losses.weighted_mean(values, weight, valid)
+        total = losses.weighted_mean(values, weight, valid) * self.loss_weight
         penalty = self.net.penalty(params, net_state)
         predictions = activation(output) if activation else output
         return total + jnp.asarray(penalty, total.dtype), predictions, net_state
@@ -209,13 +222,13 @@ class Trainer(Frozen):
 
 
 def _flatten(trainer: Trainer) -> tuple[tuple[Any], tuple[Any, ...]]:
-    return (trainer.optimizer,), (trainer.net, trainer.loss, trainer.metrics)
+    return (trainer.optimizer,), (trainer.net, trainer.loss, trainer.metrics, trainer.loss_weight)
 
 
 def _unflatten(static: tuple[Any, ...], leaves: tuple[Any]) -> Trainer:
     trainer = object.__new__(Trainer)
-    net, loss, own_metrics = static
-    trainer.__dict__.update(net=net, loss=loss, optimizer=leaves[0], metrics=own_metrics)
+    net, loss, own_metrics, weight = static
+    trainer.__dict__.update(net=net, loss=loss, optimizer=leaves[0], metrics=own_metrics, loss_weight=weight)
     return trainer
 
 

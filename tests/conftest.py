@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @contextlib.contextmanager
 def keras_allowed():
-    """Keras relies on implicit promotion: inside this block it may."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    """Keras relies on implicit promotion, and warns about its own calls: inside this block it may."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield

@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from kjax import activations, constraints, initializers, regularizers
+from kjax.dtypes import at_least_float32
 from kjax.frozen import Frozen, is_int
 from kjax.nn.errors import LayerError
 from kjax.nn.mask import Masked, over, remask, unmask
@@ -101,7 +102,8 @@ class Layer(Frozen):
         self._check_rank(value)
         params, state = self.build(key, value)
         if getattr(self, "activity_regularizer", None) is not None:
-            state = {**state, "penalty": jnp.zeros((), jnp.float32)}
+            y = unmask(jax.eval_shape(self.call, params, state, value, False, None)[0])[0]
+            state = {**state, "penalty": jnp.zeros((), at_least_float32(y.dtype))}
         return params, state
 
     def apply(
@@ -131,7 +133,7 @@ class Layer(Frozen):
     def penalty(self, params: Params, state: State) -> jax.Array | float:
         """The sum of what the regularizers cost: those of weights, and of activities as `apply` left it in `state`."""
         costs = [regularize(params[name]) for name, regularize in self._by_weight("regularizer", params)]
-        return sum((cost.astype(jnp.float32) for cost in costs), state.get("penalty", 0.0))
+        return sum((cost.astype(at_least_float32(cost.dtype)) for cost in costs), state.get("penalty", 0.0))
 
     def constrain(self, params: Params) -> Params:
         """The params after their constraints."""
@@ -208,11 +210,12 @@ class Layer(Frozen):
 
     def _activity_penalty(self, y: Any, mask: Any) -> jax.Array:
         """Keras's: the cost of the whole batch divided by the number of its (real) rows."""
-        rows = jnp.float32(y.shape[0])
+        wide = at_least_float32(y.dtype)
+        rows = jnp.asarray(y.shape[0], wide)
         if mask is not None:
             y = jnp.where(over(mask, y), y, jnp.zeros((), y.dtype))
-            rows = jnp.maximum(mask.reshape(mask.shape[0], -1).any(axis=1).sum(), 1).astype(jnp.float32)
-        return self.activity_regularizer(y).astype(jnp.float32) / rows  # type: ignore[attr-defined]
+            rows = jnp.maximum(mask.reshape(mask.shape[0], -1).any(axis=1).sum(), 1).astype(wide)
+        return self.activity_regularizer(y.astype(wide)) / rows  # type: ignore[attr-defined]
 
     def _by_weight(self, kind: str, params: Params) -> list[tuple[str, Callable]]:
         """The weights that have a field `<weight>_<kind>`, with what it holds."""

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.dtypes import at_least_float32
 from kjax.frozen import is_int, require_between
 from kjax.nn.layer import Layer, Params, State
 from kjax.nn.mask import over, unmask
@@ -68,7 +69,7 @@ class BatchNormalization(Layer):
         learned = {"gamma": shape} if self.scale else {}
         learned |= {"beta": shape} if self.center else {}
         # Statistics of small floats would be lost in rounding.
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = at_least_float32(x.dtype)
         return self.weights(key, x.dtype, **learned), self.weights(key, dtype, moving_mean=shape, moving_variance=shape)
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:

@@ -1,231 +1,342 @@
 """Convolution, channels last, whose forward and gradients are fast on CPU, in and out of loops.
 
-    y[n, o, k] = sum_{t, c} x[n, o * strides + t * dilation - padding, c] * kernel[t, c, k]
+    y[n, o, k] = sum over t, c of x[n, o * strides + t * dilation - padding, c] * kernel[t, c, k]
 
-One convolution is three bilinear maps, each the transpose of the others: the output from (x, kernel), the input's
-gradient from (g, kernel), and the kernel's gradient from (x, g). Each is a primitive here, so derivatives of any order
-and mode stay among the three, and each has two lowerings: XLA's own convolution, and one for CPU.
+A convolution is three bilinear maps, each the transpose of the others: the output from (x, kernel), the
+gradient of x from (g, kernel), and the gradient of the kernel from (x, g). Each is a primitive here, so
+derivatives of every order and mode stay among the three. Each has two lowerings: XLA's own, and one for CPU.
 
-Why CPU needs its own: XLA's gradients permute the dimensions of their operands, which its CPU backend runs 40 times
-slower inside a loop. The lowerings here transpose the arrays instead, and keep the dimensions in order.
+Why CPU has its own: XLA's gradients permute the dimensions of their operands, and inside a loop its CPU
+backend runs such a convolution 10 to 80 times slower than outside. Here the arrays are transposed instead.
+All ratios in this file were measured on 2 cores, AVX-512, in float32.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.typing import ArrayLike
 
 Pairs = tuple[tuple[int, int], ...]
+Axes = tuple[int, int]
+Rule = Callable[[Array, Array, "Window"], Array]
 
 
 class Window(NamedTuple):
-    """The static half of a convolution; one entry for each spatial axis."""
+    """The static half of a convolution; every field has one entry for each spatial axis."""
 
     size: tuple[int, ...]
-    kernel: tuple[int, ...]
+    taps: tuple[int, ...]
     strides: tuple[int, ...]
     padding: Pairs
     dilation: tuple[int, ...]
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        axes = zip(*self, strict=True)
+        return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in axes)
 
 
 def conv(
     x: Array,
     kernel: Array,
-    strides: Sequence[int] = (1, 1),
-    padding: str | Sequence[tuple[int, int]] = "valid",
-    dilation: Sequence[int] = (1, 1),
+    strides: int | Sequence[int] = 1,
+    padding: str | Sequence[Sequence[int]] = "valid",
+    dilation: int | Sequence[int] = 1,
 ) -> Array:
-    """Convolution (cross-correlation, as everywhere in deep learning) over any number of spatial axes.
+    """Convolution over any number of spatial axes (the kernel is not flipped, as usual in deep learning).
 
     Args:
         x: `(batch, *spatial, channels)`.
-        kernel: `(*window, channels, filters)`, of the same dtype.
-        strides: step of the window along each spatial axis.
-        padding: `"valid"` (none), `"same"` (zeros, so that the output has `ceil(size / strides)` cells, the odd one at
-            the end), or pairs `(before, after)`, one for each spatial axis.
-        dilation: distance between the kernel's taps along each spatial axis.
+        kernel: `(*taps, channels, filters)`, of the same dtype.
+        strides: step of the window, one for all spatial axes or one for each.
+        padding: `"valid"` (none), `"same"` (zeros around, so that `ceil(size / strides)` cells come out; an
+            odd one goes to the end), or a pair `(before, after)` for each spatial axis.
+        dilation: distance of neighbouring taps, one for all spatial axes or one for each.
 
     Returns:
         `(batch, *out, filters)`.
 
     Raises:
-        ValueError: where ranks, channels or the lengths of the settings disagree, or the window exceeds the input.
+        ValueError: where ranks, channels or settings disagree, or the kernel reaches beyond the padded input.
         TypeError: where the dtypes differ.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((8, 28, 28, 1)), jnp.ones((3, 3, 1, 32))
-    >>> conv(x, kernel).shape, conv(x, kernel, strides=(2, 2), padding="same").shape
+    >>> conv(x, kernel).shape, conv(x, kernel, strides=2, padding="same").shape
     ((8, 26, 26, 32), (8, 14, 14, 32))
     """
-    return forward_p.bind(x, kernel, window=make_window(x, kernel, strides, padding, dilation), members=False)
+    _check_operands(x, kernel)
+    window = make_window("conv", x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
+    return forward_p.bind(x, kernel, window=window, members=False)
 
 
-def make_window(x: Array, kernel: Array, strides: Sequence[int], padding, dilation: Sequence[int]) -> Window:
-    """Checks the operands against each other and resolves the padding."""
-    rank = x.ndim - 2
-    if rank < 1 or kernel.ndim != x.ndim:
-        raise ValueError(f"conv: x (batch, *spatial, channels) and kernel (*window, in, out) need equal ranks of at "
-                         f"least 3; got shapes {x.shape} and {kernel.shape}")
-    if x.shape[-1] != kernel.shape[-2]:
-        raise ValueError(f"conv: x has {x.shape[-1]} channels, the kernel expects {kernel.shape[-2]}; "
-                         f"got shapes {x.shape} and {kernel.shape}")
+def _check_operands(x: Array, kernel: Array) -> None:
+    if x.ndim < 3 or kernel.ndim != x.ndim or x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(
+            "conv: x is (batch, *spatial, channels) and kernel (*taps, channels, filters), with as many axes "
+            f"and channels; got x {x.shape} and kernel {kernel.shape}"
+        )
     if x.dtype != kernel.dtype:
-        raise TypeError(f"conv: x is {x.dtype}, the kernel {kernel.dtype}; cast one of them with .astype")
-    size, taps = x.shape[1:-1], kernel.shape[:-2]
-    return Window(size, taps, tuple(strides), resolve_padding(size, taps, strides, padding, dilation), tuple(dilation))
+        raise TypeError(f"conv: x is {x.dtype} and the kernel {kernel.dtype}; cast one of them with .astype")
 
 
-def resolve_padding(size, taps, strides, padding, dilation) -> Pairs:
-    """The padding as pairs, as TensorFlow and XLA define "same" and "valid"."""
-    extent = tuple((k - 1) * d + 1 for k, d in zip(taps, dilation))
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(size, extent, strides, padding.upper())
-    return tuple((int(before), int(after)) for before, after in padding)
+def make_window(owner: str, size, taps, strides, padding, dilation=1) -> Window:
+    """Checks the settings against each other, gives each axis its own, and turns the padding into pairs."""
+    axes = len(size)
+    settings = {"window": taps, "strides": strides, "dilation": dilation}
+    taps, strides, dilation = (_per_axis(owner, name, value, axes) for name, value in settings.items())
+    pairs = _pad_pairs(owner, size, taps, strides, padding, dilation)
+    window = Window(tuple(size), taps, strides, pairs, dilation)
+    if min(window.out) < 1:
+        raise ValueError(
+            f"{owner}: window {taps}, dilation {dilation}, exceeds {window.size}; try padding='same'"
+        )
+    return window
 
 
-def out_size(window: Window) -> tuple[int, ...]:
-    return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in zip(*window))
+def _per_axis(owner: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
+    if len(values) != axes or min(values) < 1:
+        raise ValueError(
+            f"{owner}: {name} is one positive integer, or one for each of {axes} axes; got {value}"
+        )
+    return values
 
 
-# --- XLA's own: the definition of the three maps, and their lowering on GPU and TPU --------------------------------
+def _pad_pairs(owner: str, size, taps, strides, padding, dilation) -> Pairs:
+    if isinstance(padding, str) and padding.lower() in ("valid", "same"):
+        extent = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
+        return tuple(lax.padtype_to_pads(size, extent, strides, padding.upper()))
+    if isinstance(padding, str) or len(padding) != len(size) or any(len(pair) != 2 for pair in padding):
+        raise ValueError(
+            f"{owner}: padding is 'valid', 'same' or {len(size)} pairs (before, after); got {padding!r}"
+        )
+    return tuple((before, after) for before, after in padding)
 
 
-def _channels_last(rank: int) -> tuple[str, str, str]:
-    axes = "DHW"[-rank:]
-    return f"N{axes}C", f"{axes}IO", f"N{axes}C"
+# --- XLA's own: what the three maps are, and how GPU and TPU run them ---
 
 
 def forward(x: Array, kernel: Array, window: Window) -> Array:
-    return lax.conv_general_dilated(
-        x, kernel, window.strides, window.padding, rhs_dilation=window.dilation,
-        dimension_numbers=_channels_last(len(window.size)),
-    )
+    """The output."""
+    return _ordered(x, kernel, window.strides, window.padding, (1,) * len(window.size), window.dilation)
 
 
-def input_grad(g: Array, kernel: Array, window: Window) -> Array:
+def input_grad(g: Array, kernel: Array, window: Window, rule: Rule = forward) -> Array:
+    """The gradient of x: the transpose of the map from x to the output."""
     x = jax.ShapeDtypeStruct((g.shape[0], *window.size, kernel.shape[-2]), g.dtype)
-    return jax.linear_transpose(lambda x: forward(x, kernel, window), x)(g)[0]
+    return jax.linear_transpose(lambda x: rule(x, kernel, window), x)(g)[0]
 
 
-def kernel_grad(x: Array, g: Array, window: Window) -> Array:
-    kernel = jax.ShapeDtypeStruct((*window.kernel, x.shape[-1], g.shape[-1]), g.dtype)
-    return jax.linear_transpose(lambda kernel: forward(x, kernel, window), kernel)(g)[0]
+def kernel_grad(x: Array, g: Array, window: Window, rule: Rule = forward) -> Array:
+    """The gradient of the kernel: the transpose of the map from the kernel to the output."""
+    kernel = jax.ShapeDtypeStruct((*window.taps, x.shape[-1], g.shape[-1]), g.dtype)
+    return jax.linear_transpose(lambda kernel: rule(x, kernel, window), kernel)(g)[0]
 
 
-# --- CPU -----------------------------------------------------------------------------------------------------------
+def _ordered(x: Array, kernel: Array, strides, padding, x_dilation, dilation) -> Array:
+    """XLA's convolution with its dimensions in the order in which they lie in memory."""
+    batch, *axes, features = range(x.ndim)
+    io = (features, features - 1, *range(len(axes)))
+    nc = (batch, features, *axes)
+    dimensions = lax.ConvDimensionNumbers(nc, io, nc)
+    return lax.conv_general_dilated(x, kernel, strides, padding, x_dilation, dilation, dimensions)
 
 
-def _eigen(x: Array, kernel: Array, strides, padding, lhs_dilation, rhs_dilation) -> Array:
-    def double(pair):
-        return (*pair[:-1], 2 * pair[-1])
-
-    padding = (*padding[:-1], tuple(2 * p for p in padding[-1]))
-    return lax.conv_general_dilated(
-        x, kernel, double(strides), padding, double(lhs_dilation), double(rhs_dilation),
-        dimension_numbers=_channels_last(len(strides)),
-    )
+# --- CPU ---
 
 
 def forward_cpu(x: Array, kernel: Array, window: Window) -> Array:
+    """The output: few channels leave a convolution little to sum over, so they are unrolled."""
+    if math.prod(kernel.shape[:-1]) <= 32:
+        return _shifted_sum(x, kernel, window)
+    if x.shape[-1] <= 4 or math.prod(window.taps) == 1:
+        return _patches_dot(x, kernel, window)
+    if len(window.size) > 2:
+        return _by_plane(x, kernel, window)
     return _eigen(x, kernel, window.strides, window.padding, (1,) * len(window.size), window.dilation)
 
 
 def input_grad_cpu(g: Array, kernel: Array, window: Window) -> Array:
-    """The gradient, spread out by the strides, convolved with the flipped kernel."""
-    rank = len(window.size)
-    flipped = lax.optimization_barrier(lax.rev(kernel, range(rank)).swapaxes(-1, -2))
-    padding = []
-    for n, k, s, (before, _), d, out in zip(*window, out_size(window)):
-        reach = (k - 1) * d
-        padding.append((reach - before, n + before - (out - 1) * s - 1))
-    return _eigen(g, flipped, (1,) * rank, padding, window.strides, window.dilation)
+    """The gradient of x: the flipped kernel convolved with the gradient, strided windows through patches."""
+    if len(window.size) > 2:
+        return input_grad(g, kernel, window, _by_plane)
+    if kernel.shape[-2] <= 8 or math.prod(window.strides) > 1 or math.prod(window.taps) == 1:
+        return _fold_patches(g, kernel, window)
+    axes = range(len(window.size))
+    flipped = lax.optimization_barrier(lax.rev(kernel, axes).swapaxes(-1, -2))
+    reach = [(k - 1) * d for k, d in zip(window.taps, window.dilation, strict=True)]
+    padding = [(r - before, r - after) for r, (before, after) in zip(reach, window.padding, strict=True)]
+    ones = (1,) * len(axes)
+    return _eigen(g, flipped, ones, padding, ones, window.dilation)
 
 
 def kernel_grad_cpu(x: Array, g: Array, window: Window) -> Array:
-    """The input convolved with the gradient, the batch as the channels that are summed over."""
-    rank = len(window.size)
-    x = lax.optimization_barrier(x.swapaxes(0, -1))
-    g = lax.optimization_barrier(lax.transpose(g, (*range(1, rank + 1), 0, rank + 1)))
-    padding = []
-    for n, k, s, (before, _), d, out in zip(*window, out_size(window)):
-        padding.append((before, (k - 1) * d + (out - 1) * s + 1 - n - before))
-    grad = _eigen(x, g, window.dilation, padding, (1,) * rank, window.strides)
-    return lax.transpose(grad, (*range(1, rank + 1), 0, rank + 1))
+    """The gradient of the kernel: x convolved with the gradient, the batch in the place of the channels."""
+    if len(window.size) > 2:
+        return kernel_grad(x, g, window, _by_plane)
+    swap = (*range(1, g.ndim - 1), 0, g.ndim - 1)
+    # The barriers keep XLA from folding the transposes into permuted dimensions, the slow ones in a loop.
+    x, g = lax.optimization_barrier((x.swapaxes(0, -1), g.transpose(swap)))
+    axes = zip(*window, window.out, strict=True)
+    padding = [(b, (k - 1) * d + (o - 1) * s + 1 - n - b) for n, k, s, (b, _), d, o in axes]
+    return _eigen(x, g, window.dilation, padding, (1,) * len(window.size), window.strides).transpose(swap)
 
 
-# --- The primitives ------------------------------------------------------------------------------------------------
+def _eigen(x: Array, kernel: Array, strides, padding, x_dilation, dilation) -> Array:
+    """The convolution with the last axis of both operands spread out by 2, and strides and padding doubled.
+
+    The sums are the same, but XLA's CPU backend hands such a convolution to Eigen rather than to the library
+    it prefers: 1.3 to 1.8 times faster from 32 channels on, 5 times at 26x26x32 to 64, batch 128. No gain over
+    one axis; 1.4 times slower in half precision, 35 times in float64.
+    """
+    if x.ndim == 4 and x.dtype == jnp.float32:
+        rows, (before, after) = padding
+        padding = (rows, (2 * before, 2 * after))
+        strides, x_dilation, dilation = ((a, 2 * b) for a, b in (strides, x_dilation, dilation))
+    return _ordered(x, kernel, strides, padding, x_dilation, dilation)
 
 
-def over_members(rule: Callable, cpu: bool) -> Callable:
-    """The rule for one pair of operands, or for as many as there are ensemble members."""
+def _in_float32(rule: Rule) -> Rule:
+    """The rule for half precision too: what is summed up term by term would be rounded each time."""
 
-    def run(a: Array, b: Array, *, window: Window, members: bool) -> Array:
-        if not members:
-            return rule(a, b, window)
-        if cpu:
-            return lax.map(lambda pair: rule(*pair, window), (a, b))
-        return jax.vmap(partial(rule, window=window))(a, b)
+    @wraps(rule)
+    def run(a: Array, b: Array, window: Window) -> Array:
+        wide = jnp.float32 if jnp.finfo(a.dtype).bits < 32 else a.dtype
+        return rule(a.astype(wide), b.astype(wide), window).astype(a.dtype)
 
     return run
 
 
-def fold(x: Array, source: int, axis: int) -> Array:
-    """Merges a vmapped axis into another one, which is counted without it."""
-    axis %= x.ndim - 1
-    x = jax.numpy.moveaxis(x, source, axis)
-    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+def _taps(x: Array, window: Window) -> Iterator[Array]:
+    """For each tap of the window, the cells of x it meets: `(batch, *out, …)`; later axes are left alone."""
+    rest = x.ndim - 1 - len(window.size)
+    edges = ((0, 0), *window.padding, *[(0, 0)] * rest)
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(before, after, 0) for before, after in edges])
+    for tap in itertools.product(*map(range, window.taps)):
+        start = [t * d for t, d in zip(tap, window.dilation, strict=True)]
+        stop = [a + (o - 1) * s + 1 for a, o, s in zip(start, window.out, window.strides, strict=True)]
+        stop = (x.shape[0], *stop, *x.shape[x.ndim - rest :])
+        yield lax.slice(x, (0, *start, *[0] * rest), stop, (1, *window.strides, *[1] * rest))
 
 
-def unfold(x: Array, size: int, axis: int) -> tuple[Array, int]:
-    """Undoes `fold` on the result; returns the place of the vmapped axis too."""
-    axis %= x.ndim
-    return x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :]), axis
+@_in_float32
+def _shifted_sum(x: Array, kernel: Array, window: Window) -> Array:
+    """One fused loop of multiply-adds: 1.2 to 6 times faster than any convolution, up to 32 products."""
+    weights = iter(kernel.reshape(-1, *[1] * (x.ndim - 1), kernel.shape[-1]))
+    channels = (tap[..., c : c + 1] for tap in _taps(x, window) for c in range(x.shape[-1]))
+    return sum(channel * next(weights) for channel in channels)
 
 
-def make_primitive(name: str, reference: Callable, cpu: Callable, lhs_axes, rhs_axes) -> Primitive:
-    """A bilinear primitive.
+@_in_float32
+def _patches_dot(x: Array, kernel: Array, window: Window) -> Array:
+    """The kernel as a matrix times what it meets: 1.6 to 3.5 times faster than Eigen, up to 4 channels."""
+    patches = lax.optimization_barrier(jnp.concatenate(list(_taps(x, window)), -1))
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
 
-    `lhs_axes` are the axes of the left operand and of the result that absorb the vmapped axis of a left operand vmapped alone
-    (the batch, say); `rhs_axes` the same for the right operand.
+
+@_in_float32
+def _fold_patches(g: Array, kernel: Array, window: Window) -> Array:
+    """The transpose of `_patches_dot`: what each tap sends back, added up where it came from.
+
+    1.5 to 13 times faster than a convolution, up to 8 channels or with strides. JAX's own transpose adds
+    padded arrays and crops the sum: 3 times slower in a loop.
+    """
+    matrix = lax.optimization_barrier(kernel.reshape(-1, kernel.shape[-1]).T)
+    patches = lax.optimization_barrier((g @ matrix).reshape(*g.shape[:-1], -1, kernel.shape[-2]))
+    x = jnp.zeros((g.shape[0], *window.size, kernel.shape[-2]), g.dtype)
+    for i, tap in enumerate(itertools.product(*map(range, window.taps))):
+        axes = zip(tap, *window, window.out, strict=True)
+        edges = [(t * d - b, n + b - t * d - (o - 1) * s - 1, s - 1) for t, n, _, s, (b, _), d, o in axes]
+        x += lax.pad(patches[..., i, :], jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    return x
+
+
+@_in_float32
+def _by_plane(x: Array, kernel: Array, window: Window) -> Array:
+    """The sum, over the taps of the first axis, of convolutions over the other axes."""
+    first, others = (Window(*(field[part] for field in window)) for part in (slice(1), slice(1, None)))
+    planes = (tap.reshape(-1, *tap.shape[2:]) for tap in _taps(x, first))
+    pairs = zip(planes, kernel, strict=True)
+    y = sum(forward_p.bind(plane, k, window=others, members=False) for plane, k in pairs)
+    return y.reshape(-1, *first.out, *y.shape[1:])
+
+
+# --- The primitives ---
+
+
+def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes) -> Primitive:
+    """A bilinear primitive with a rule for any platform and one for CPU.
+
+    `left` names an axis of the left operand and one of the result: a vmapped axis of the left operand alone
+    can join them, for the map acts on each of their entries alike. `right` is the same for the right operand.
+    With `members`, both operands have one more leading axis, an ensemble's, and the map acts on pairs.
     """
     primitive = Primitive(name)
-    anywhere, on_cpu = over_members(reference, cpu=False), over_members(cpu, cpu=True)
-
-    @partial(jax.jit, static_argnames=("window", "members"))
-    def compiled(a, b, window, members):
-        return primitive.bind(a, b, window=window, members=members)
+    run_anywhere, run_cpu = partial(_run, anywhere, jax.vmap), partial(_run, cpu, _one_by_one)
+    compiled = jax.jit(primitive.bind, static_argnames=("window", "members"))
 
     @primitive.def_impl
-    def eager(a, b, **static):
+    def eager(a: Array, b: Array, **static) -> Array:
         with jax.disable_jit(False):
             return compiled(a, b, **static)
 
     @primitive.def_abstract_eval
-    def shape(a, b, **static):
-        return jax.make_jaxpr(partial(anywhere, **static))(a, b).out_avals[0]
+    def shape(a: Array, b: Array, **static):
+        return jax.make_jaxpr(partial(run_anywhere, **static))(a, b).out_avals[0]
 
-    def batch(operands, axes, *, window, members):
-        (a, b), (i, j) = operands, axes
-        if i is not None and j is not None:
-            a, b = fold(a, i, 0) if members else jax.numpy.moveaxis(a, i, 0), fold(b, j, 0) if members else jax.numpy.moveaxis(b, j, 0)
-            out = primitive.bind(a, b, window=window, members=True)
-            return unfold(out, operands[0].shape[i], 0) if members else (out, 0)
-        mine, result = lhs_axes if j is None else rhs_axes
-        if members and mine == 0:
-            mine = result = 1
-        size = a.shape[i] if j is None else b.shape[j]
-        a, b = (fold(a, i, mine), b) if j is None else (a, fold(b, j, mine))
-        return unfold(primitive.bind(a, b, window=window, members=members), size, result)
-
-    batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(anywhere, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
+    batching.primitive_batchers[primitive] = partial(_batch, primitive, left, right)
+    mlir.register_lowering(primitive, mlir.lower_fun(run_anywhere, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(run_cpu, multiple_results=False), platform="cpu")
     return primitive
+
+
+def _run(rule: Rule, mapped: Callable, a: Array, b: Array, *, window: Window, members: bool) -> Array:
+    one = partial(rule, window=window)
+    return mapped(one)(a, b) if members else one(a, b)
+
+
+def _one_by_one(rule: Callable) -> Callable:
+    return lambda a, b: lax.map(lambda pair: rule(*pair), (a, b))
+
+
+def _batch(primitive: Primitive, left: Axes, right: Axes, operands, places, **static):
+    if None not in places:
+        return _batch_pairs(primitive, operands, places, **static)
+    return _batch_one(primitive, list(operands), places, left if places[1] is None else right, **static)
+
+
+def _batch_pairs(primitive: Primitive, operands, places, *, window: Window, members: bool):
+    a, b = (jnp.moveaxis(x, place, 0) for x, place in zip(operands, places, strict=True))
+    size = a.shape[0]
+    if not members:
+        return primitive.bind(a, b, window=window, members=True), 0
+    y = primitive.bind(*(x.reshape(-1, *x.shape[2:]) for x in (a, b)), window=window, members=True)
+    return y.reshape(size, -1, *y.shape[1:]), 0
+
+
+def _batch_one(primitive: Primitive, operands, places, axes: Axes, *, window: Window, members: bool):
+    which = 0 if places[1] is None else 1
+    size = operands[which].shape[places[which]]
+    mine, result = (axis if axis < 0 else axis + members for axis in axes)
+    operands[which] = _join_axis(operands[which], places[which], mine)
+    y = primitive.bind(*operands, window=window, members=members)
+    result %= y.ndim
+    return y.reshape(*y.shape[:result], size, -1, *y.shape[result + 1 :]), result
+
+
+def _join_axis(x: Array, place: int, axis: int) -> Array:
+    """Merges the vmapped axis into another, which is counted without it."""
+    axis %= x.ndim - 1
+    x = jnp.moveaxis(x, place, axis)
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
 
 forward_p = make_primitive("conv", forward, forward_cpu, (0, 0), (-1, -1))

@@ -1,65 +1,149 @@
-"""Pooling, channels last, over any number of spatial axes: one axis after the other."""
+"""Pooling, channels last, over any number of spatial axes; fast on CPU, gradients and loops included.
+
+A window is a box, so its maximum and its mean come one axis after the other: 6 cells to read for 3x3, not 9.
+XLA's `reduce_window` is nearly as fast, but its gradient is not: forward and gradient together are 9 to 18 times
+faster here for the maximum, 1.5 to 2.3 times for the mean (windows of 2x2, and of 3x3 in strides of 2, in a loop,
+on 2 cores, AVX-512). All axes at once were 1.5 times slower where windows overlap.
+"""
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from .conv import make_window
 
-def max_pool(x: Array, window: Sequence[int], strides: Sequence[int], padding="valid") -> Array:
-    """The largest cell of each window."""
-    for axis, k, s, pad in reversed(_axes(x, window, strides, padding)):
-        x = _max_axis(x, axis, k, s, pad)[0]
+
+class Line(NamedTuple):
+    """A pooling window along one axis of the array."""
+
+    axis: int
+    size: int
+    window: int
+    stride: int
+    padding: tuple[int, int]
+
+
+def max_pool(
+    x: Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str | Sequence[Sequence[int]] = "valid",
+) -> Array:
+    """The largest cell of each window; where several are equal, the gradient goes to the first, row by row.
+
+    Args:
+        x: `(batch, *spatial, channels)`, floating point.
+        window: cells along each spatial axis, one number for all or one for each.
+        strides: step of the window, likewise; the window itself when left out.
+        padding: `"valid"` (none), `"same"` (so that `ceil(size / strides)` windows come out), or a pair
+            `(before, after)` for each spatial axis. Padding never is the largest cell.
+
+    Returns:
+        `(batch, *out, channels)`.
+
+    Raises:
+        ValueError: where ranks or settings disagree, or the window exceeds the padded input.
+
+    >>> import jax, jax.numpy as jnp
+    >>> x = jnp.asarray([1.0, 3.0, 3.0, 2.0]).reshape(1, 4, 1)
+    >>> max_pool(x, 2).ravel().tolist(), jax.grad(lambda x: max_pool(x, 4).sum())(x).ravel().tolist()
+    ([3.0, 3.0], [0.0, 1.0, 0.0, 0.0])
+    """
+    # The last axis first: the first best cell of the first best row is the first of all best cells.
+    for line in reversed(_lines("max_pool", x, window, strides, padding)):
+        x, _ = _max_along(x, line)
     return x
 
 
-def avg_pool(x: Array, window: Sequence[int], strides: Sequence[int], padding="valid") -> Array:
-    """The mean over the real cells of each window."""
-    for axis, k, s, pad in reversed(_axes(x, window, strides, padding)):
-        x = _mean_axis(x, axis, k, s, pad)
-    return x
+def avg_pool(
+    x: Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str | Sequence[Sequence[int]] = "valid",
+) -> Array:
+    """The mean of each window's real cells: padding counts for nothing.
+
+    Arguments, result and errors are those of `max_pool`.
+
+    >>> import jax.numpy as jnp
+    >>> avg_pool(jnp.asarray([1.0, 3.0, 5.0]).reshape(1, 3, 1), 2, padding="same").ravel().tolist()
+    [2.0, 5.0]
+    """
+    lines = _lines("avg_pool", x, window, strides, padding)
+    # A sum of many halves would be rounded at each step.
+    y = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+    for line in lines:
+        y = _mean_along(y, line)
+    return y.astype(x.dtype)
 
 
-def _axes(x, window, strides, padding):
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding.upper())
-    return list(zip(range(1, x.ndim - 1), window, strides, padding))
+def _lines(owner: str, x: Array, window, strides, padding) -> list[Line]:
+    if x.ndim < 3 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"{owner}: x is (batch, *spatial, channels), floating point; got {x.shape} of {x.dtype}"
+        )
+    strides = window if strides is None else strides
+    size, taps, steps, pairs, _ = make_window(owner, x.shape[1:-1], window, strides, padding)
+    if any(max(pair) >= k for k, pair in zip(taps, pairs, strict=True)):
+        raise ValueError(
+            f"{owner}: a window of {taps} could see nothing but padding; got padding={padding!r}"
+        )
+    return [Line(*line) for line in zip(range(1, x.ndim - 1), size, taps, steps, pairs, strict=True)]
 
 
-def _taps(x, axis, k, s, pad, fill):
-    """The k strided slices."""
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (*pad, 0)
-    x = lax.pad(x, jnp.asarray(fill, x.dtype), config)
-    out = (x.shape[axis] - k) // s + 1
-    return [lax.slice_in_dim(x, t, t + (out - 1) * s + 1, s, axis) for t in range(k)]
+def _pad(x: Array, line: Line, fill: float) -> Array:
+    """Pads the axis; cells behind the last window go."""
+    before, after = line.padding
+    surplus = (line.size + before + after - line.window) % line.stride
+    edges = [(0, 0, 0)] * x.ndim
+    edges[line.axis] = (before, after - surplus, 0)
+    return lax.pad(x, jnp.asarray(fill, x.dtype), edges)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
-def _max_axis(x, axis, k, s, pad):
-    best, *others = _taps(x, axis, k, s, pad, -np.inf)
-    winner = jnp.zeros(best.shape, jnp.int32)
-    for t, tap in enumerate(others, 1):
-        winner = jnp.where(tap > best, t, winner)
-        best = jnp.maximum(best, tap)
+def _cells(x: Array, line: Line, fill: float) -> list[Array]:
+    """The first cell of every window, the second of every window, …"""
+    x = _pad(x, line, fill)
+    last = x.shape[line.axis] - line.window
+    return [lax.slice_in_dim(x, t, t + last + 1, line.stride, line.axis) for t in range(line.window)]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _max_along(x: Array, line: Line) -> tuple[Array, Array]:
+    """The largest cells, and which of its window's cells each is."""
+    best, *others = _cells(x, line, -np.inf)
+    # Saved for the gradient: as narrow as it can be, instead of x.
+    winner = jnp.zeros(best.shape, np.min_scalar_type(line.window))
+    for t, cell in enumerate(others, 1):
+        winner = jnp.where(cell > best, winner.dtype.type(t), winner)
+        best = jnp.maximum(best, cell)
     return best, winner
 
 
-@_max_axis.defjvp
-def _max_axis_jvp(axis, k, s, pad, primals, tangents):
-    best, winner = _max_axis(*primals, axis, k, s, pad)
-    taps = _taps(tangents[0], axis, k, s, pad, 0)
-    zero = jnp.zeros_like(taps[0])
-    dot = sum((jnp.where(winner == t, tap, zero) for t, tap in enumerate(taps)), zero)
-    return (best, winner), (dot, np.zeros(winner.shape, jax.dtypes.float0))
+@_max_along.defjvp
+def _max_along_jvp(line: Line, primals: tuple[Array], tangents: tuple[Array]):
+    best, winner = _max_along(*primals, line)
+    moved = _pick(tangents[0], winner, line)
+    return (best, winner), (moved, np.zeros(winner.shape, jax.dtypes.float0))
 
 
-def _mean_axis(x, axis, k, s, pad):
-    total = sum(_taps(x, axis, k, s, pad, 0))
-    real = sum(_taps(np.ones(x.shape[axis]), 0, k, s, pad, 0))
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    return total / real.astype(x.dtype).reshape(shape)
+def _pick(x: Array, winner: Array, line: Line) -> Array:
+    """The winner of each window: linear in x, so that its transpose hands the gradient back to the winner."""
+    ids = [winner.dtype.type(t) for t in range(line.window)]
+    if line.window != line.stride:
+        cells = zip(ids, _cells(x, line, 0), strict=True)
+        return sum(jnp.where(winner == t, cell, jnp.zeros_like(cell)) for t, cell in cells)
+    # Windows side by side are the rows of a matrix: 1.7 times faster at 2x2 than a sum over strided cells.
+    x, after = _pad(x, line, 0), line.axis + 1
+    rows = x.reshape(*x.shape[: line.axis], -1, line.window, *x.shape[after:])
+    chosen = jnp.expand_dims(winner, after) == np.asarray(ids).reshape(-1, *[1] * (x.ndim - after))
+    return jnp.where(chosen, rows, jnp.zeros_like(rows)).sum(after)
+
+
+def _mean_along(x: Array, line: Line) -> Array:
+    real = sum(_cells(np.ones(line.size, x.dtype), line._replace(axis=0), 0))
+    return sum(_cells(x, line, 0)) / real.reshape(-1, *[1] * (x.ndim - line.axis - 1))

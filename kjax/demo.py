@@ -1,0 +1,78 @@
+"""The demonstration: a small convolutional network on real pictures, its accuracy, its picture, and where the time went."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+import kjax
+from kjax.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+
+CLASSES = {
+    "fashion_mnist": ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"],
+}
+
+
+def network(input_shape: tuple[int, ...], seed: int) -> kjax.Sequential:
+    """Two convolutions, a pooling layer and two dense layers."""
+    return kjax.Sequential(
+        [
+            Conv2D(32, (3, 3), padding="same", activation="relu", input_shape=input_shape),
+            BatchNormalization(),
+            Conv2D(32, (3, 3), activation="relu"),
+            MaxPooling2D((2, 2)),
+            Dropout(0.25),
+            Flatten(),
+            Dense(64, activation="relu"),
+            Dropout(0.5),
+            Dense(10, activation="softmax"),
+        ],
+        name="demo",
+        seed=seed,
+    )
+
+
+def load(dataset: str) -> tuple[Any, Any]:
+    """Pictures in [0, 1] with a channel axis, and labels: for training, for testing."""
+    (x, y), (x_test, y_test) = getattr(kjax.datasets, dataset).load_data()
+    top = np.float32(x.max())
+    return (x[..., None] / top, y), (x_test[..., None] / top, y_test)
+
+
+class Stopwatch(kjax.callbacks.Callback):
+    """When the first step was done: until then, it is mostly compilation."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.first_epoch = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.first_epoch = self.first_epoch or time.perf_counter() - self.began
+
+
+def run(dataset: str, epochs: int | None, seed: int, output: str, import_seconds: float = 0.0) -> int:
+    """Trains, reports, draws; returns the exit status."""
+    from kjax.plots import demo_figure
+
+    (x, y), (x_test, y_test) = load(dataset)
+    epochs = epochs or (20 if dataset == "digits" else 3)
+    print(f"{dataset}: {len(x):,} pictures to train on, {len(x_test):,} held out\n")
+    model = network(x.shape[1:], seed)
+    model.compile(optimizer=kjax.optim.Adam(lr=0.002), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.summary()
+    print()
+    watch = Stopwatch()
+    history = model.fit(x, y, batch_size=64, epochs=epochs, validation_data=(x_test, y_test), callbacks=[watch])
+    total = time.perf_counter() - watch.began
+    if not history.epoch:
+        return 130
+    accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
+    probabilities = model.predict(x_test)
+    print(f"\nheld-out accuracy: {accuracy:.2%} ({round(accuracy * len(x_test)):,} of {len(x_test):,})")
+    steady = (total - watch.first_epoch) / max(1, len(history.epoch) - 1)
+    compiled = max(0.0, watch.first_epoch - steady)
+    print(f"time: import {import_seconds:.1f} s, compile {compiled:.1f} s, train {total - compiled:.1f} s ({steady:.2f} s per epoch)")
+    figure = demo_figure(history.history, history.epoch, x_test[..., 0], y_test, probabilities, CLASSES.get(dataset))
+    figure.savefig(output, dpi=120)
+    print(f"learning curves and predictions: {output}")
+    return 0

@@ -1,0 +1,97 @@
+"""Keras's `Sequential`: layers one after the other, added one at a time or all at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kjax.model import Model
+from kjax.nn.compose import Serial
+from kjax.nn.layer import Layer
+
+
+class Sequential(Model):
+    """Layers one after the other, with everything that a `Model` does.
+
+    Args:
+        layers: the layers; more can be added by `add`.
+        name: what `summary` calls it.
+        seed: decides everything random; see `Model`.
+
+    The weights exist as soon as the first layer's `input_shape` is known, or else from the first batch on.
+
+    >>> import numpy as np
+    >>> from kjax.layers import Dense
+    >>> model = Sequential([Dense(8, activation="relu", input_shape=(2,))])
+    >>> model.add(Dense(1))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0)
+    >>> model.predict(np.ones((3, 2))).shape
+    (3, 1)
+    """
+
+    def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None, seed: int | None = 0):
+        super().__init__(Serial(()), name, seed)
+        self._change(Serial(list(layers) if layers is not None else []))
+
+    def add(self, layer: Layer) -> None:
+        """Appends a layer. Weights that the model has by then stay.
+
+        Raises:
+            TypeError: not a layer.
+        """
+        self._change(Serial((*self._own, layer)))
+
+    def pop(self) -> None:
+        """Removes the last layer and its weights.
+
+        Raises:
+            IndexError: there is none.
+        """
+        if not self._own:
+            raise IndexError("pop from a model without layers")
+        self._change(Serial(self._own[:-1]))
+
+    @property
+    def _own(self) -> tuple[Layer, ...]:
+        return self.net.layers  # type: ignore[attr-defined]
+
+    def _change(self, net: Serial) -> None:
+        """Takes other layers: those whose name and shapes stay keep their weights, `compile` is repeated."""
+        old, self._net, self._state = self._state, net, None
+        if self._trainer is not None:
+            self._trainer = self._trainer.replace(net=net)
+        if old is not None and net.layers:
+            self._build_or_explain()
+            self._keep(old)
+
+    def _keep(self, old: Any) -> None:
+        new = self.state
+        trees = ({**n, **{k: o[k] for k in n if k in o}} for n, o in ((new.params, old.params), (new.state, old.state)))
+        params, state = trees
+        self._state = new.replace(params=params, state=state, opt_state=self.compiled_state(params))
+
+    def _build_or_explain(self) -> None:
+        if not self._own:
+            raise ValueError("the model has no layers: add some, e.g. model.add(Dense(10, input_shape=(784,)))")
+        shape = self._own[0].input_shape if self._spec is None else self._spec.shape[1:]
+        if shape is None or None in shape:
+            super()._build_or_explain()
+        dtype = jnp.float32 if self._spec is None else self._spec.dtype
+        self._build(jax.ShapeDtypeStruct((1, *shape), dtype))
+
+    def _build_for(self, x: Any) -> None:
+        if not self._own:
+            self._build_or_explain()
+        declared = self._own[0].input_shape
+        if declared is not None:
+            from kjax.data import check_input
+
+            check_input(x, declared)
+        super()._build_for(x)
+
+    def _wanted(self) -> tuple[int | None, ...]:
+        return self._own[0].input_shape or super()._wanted()
+
+

@@ -1,0 +1,159 @@
+"""What holds for every layer: each row of tests/cases.py runs through each test here."""
+
+import inspect
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, randomised
+from conftest import keras_allowed
+from gradients import check_gradients
+from kjax import nn
+from kjax.nn.mask import unmask
+from kjax.weights import look_up, weight_paths
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+
+
+def prepared(case, dtype=np.float32):
+    """The layer's input, and its params and state with random numbers in them."""
+    x = jnp.asarray(case.input(dtype))
+    params, state = jax.jit(case.layer.init)(jax.random.key(0), x)
+    return x, randomised(params), randomised(state, 1)
+
+
+def output(layer, params, state, x, **options):
+    return unmask(layer.apply(params, state, x, **options)[0])[0]
+
+
+def test_every_public_layer_has_a_row():
+    public = {v for v in vars(nn).values() if inspect.isclass(v) and issubclass(v, nn.Layer)} - {nn.Layer}
+    assert public - {type(case.layer) for case in CASES} == set()
+
+
+@every_case
+@pytest.mark.parametrize("training", [False, True])
+def test_output_and_new_state_match_keras(case, training):
+    x, params, state = prepared(case)
+    draws = case.layer.draws
+    ours, new_state = case.layer.apply(params, state, x, training=training and not draws, key=None)
+    if case.keras is None:
+        np.testing.assert_allclose(ours, case.formula(np.asarray(x)), rtol=1e-6)
+        return
+    import keras
+
+    with keras_allowed():
+        theirs = case.keras(keras.layers)
+        theirs.build(x.shape)
+        paths = weight_paths(case.layer, x)
+        theirs.set_weights([look_up({"params": params, "state": state}, p) for p in paths])
+        expected = theirs(np.asarray(x), training=training and not draws)
+        moved = theirs.get_weights()
+    # 2e-6: sums of up to a hundred products in another order.
+    np.testing.assert_allclose(unmask(ours)[0], expected, rtol=2e-6, atol=2e-6)
+    for path, value in zip(paths, moved, strict=True):
+        np.testing.assert_allclose(look_up({"params": params, "state": new_state}, path), value, rtol=2e-6, atol=1e-6)
+
+
+@every_case
+def test_gradients_are_right_to_second_order(case):
+    with jax.enable_x64(True):
+        x, params, state = prepared(case, np.float64)
+
+        def run(params, x):
+            y, new_state = case.layer.apply(params, state, x, training=not case.layer.draws)
+            return jnp.sin(unmask(y)[0]).sum() + case.layer.penalty(params, new_state)
+
+        if case.integers:
+            check_gradients(lambda p: run(p, x), params)
+        else:
+            check_gradients(run, params, x)
+
+
+@every_case
+def test_jit_is_eager_and_vmap_is_a_loop(case):
+    x, params, state = prepared(case)
+    key = jax.random.key(1)
+
+    def run(params, x):
+        return output(case.layer, params, state, x, training=True, key=key)
+
+    eager = run(params, x)
+    # A fused multiply-add rounds once where two operations round twice.
+    np.testing.assert_allclose(jax.jit(run)(params, x), eager, rtol=2e-6, atol=2e-6)
+    many = jax.tree.map(lambda a: jnp.stack([a, a * 2, a * 3]), params)
+    xs = jnp.stack([x, x, x])
+    loop = [run(jax.tree.map(lambda a, i=i: a[i], many), x) for i in range(3)]
+    np.testing.assert_allclose(jax.vmap(run)(many, xs), jnp.stack(loop), rtol=5e-6, atol=5e-6)
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+def test_the_dtype_of_the_input_is_kept(case, dtype):
+    if case.integers:
+        case = type(case)(case.layer.replace(dtype=dtype), case.shape, integers=case.integers)
+    with jax.enable_x64(dtype == jnp.float64):
+        x = jnp.asarray(case.input(np.float64 if dtype == jnp.float64 else np.float32))
+        x = x if case.integers else x.astype(dtype)
+        params, state = case.layer.init(jax.random.key(0), x)
+        y, new_state = case.layer.apply(params, state, x, training=True, key=jax.random.key(0))
+        assert unmask(y)[0].dtype == dtype
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(dtype)}
+        assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, state)
+        # Within the small type's rounding of the float32 result.
+        if dtype in (jnp.bfloat16, jnp.float16) and not case.integers and not case.layer.draws:
+            wide = jax.tree.map(lambda a: a.astype(jnp.float32), (params, state, x))
+            reference = output(case.layer, *wide, training=True)
+            np.testing.assert_allclose(unmask(y)[0].astype(jnp.float32), reference, rtol=0.05, atol=0.06)
+
+
+@every_case
+def test_dtype_argument_computes_in_it(case):
+    layer = case.layer.replace(dtype="bfloat16")
+    x = jnp.asarray(case.input())
+    params, state = layer.init(jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(jnp.bfloat16)}
+    y = output(layer, params, state, x)
+    assert y.dtype == (jnp.bfloat16 if not jnp.issubdtype(y.dtype, jnp.integer) else y.dtype)
+
+
+@every_case
+def test_equal_layers_are_equal_hash_alike_pickle_and_share_a_compilation(case):
+    x, params, state = prepared(case)
+    copy = pickle.loads(pickle.dumps(case.layer))
+    assert copy == case.layer and hash(copy) == hash(case.layer) and copy is not case.layer
+    assert case.layer.replace(name="other") != case.layer
+    traces = []
+
+    def run(layer, params, x):
+        traces.append(layer)
+        return output(layer, params, state, x)
+
+    compiled = jax.jit(run, static_argnums=0)
+    compiled(case.layer, params, x)
+    compiled(copy, params, x + x)
+    assert len(traces) == 1
+
+
+@every_case
+def test_init_needs_only_shapes_and_its_key_decides(case):
+    spec = jax.ShapeDtypeStruct(case.shape, jnp.int32 if case.integers else jnp.float32)
+    first, state = case.layer.init(jax.random.key(0), spec)
+    again, _ = case.layer.init(jax.random.key(0), jnp.zeros(spec.shape, spec.dtype))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    other, _ = case.layer.init(jax.random.key(1), spec)
+    drawn = [k for k in ("kernel", "embeddings") if k in first]
+    assert all((first[k] != other[k]).any() for k in drawn)
+    y = case.layer.output(first, state, spec)
+    assert jax.tree.map(jnp.shape, y) == jax.tree.map(jnp.shape, case.layer.apply(first, state, jnp.zeros(spec.shape, spec.dtype))[0])
+
+
+@every_case
+def test_frozen_layers_have_nothing_to_train(case):
+    params, _ = case.layer.init(jax.random.key(0), jnp.asarray(case.input()))
+    trainable, frozen = case.layer.partition(params)
+    assert frozen == {} and jax.tree.structure(trainable) == jax.tree.structure(params)
+    trainable, frozen = case.layer.replace(trainable=False).partition(params)
+    assert trainable == {} and jax.tree.structure(nn.merge(trainable, frozen)) == jax.tree.structure(params)
