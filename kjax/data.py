@@ -133,16 +133,22 @@ def class_weights(y: Any, class_weight: dict[int, float] | None, sample_weight: 
     return weights if sample_weight is None else weights.reshape(-1, *(1,) * (sample_weight.ndim - 1)) * sample_weight
 
 
-def batch_rows(n: int, batch_size: int, order: Any = None) -> tuple[np.ndarray, bool]:
-    """The row numbers of each batch, int32 (steps, batch), filled with -1, and whether there is any -1.
+def batch_rows(n: int, batch_size: int, order: Any = None, pad: bool = True) -> list[np.ndarray]:
+    """The row numbers of each batch, int32 (steps, batch), the last short batch filled with -1.
 
-    >>> batch_rows(5, 2)[0].tolist()
-    [[0, 1], [2, 3], [4, -1]]
+    With `pad=False` the last short batch is a block of its own, which compiles on its own.
+
+    >>> [block.tolist() for block in batch_rows(5, 2)]
+    [[[0, 1], [2, 3], [4, -1]]]
+    >>> [block.tolist() for block in batch_rows(5, 2, pad=False)]
+    [[[0, 1], [2, 3]], [[4]]]
     """
-    steps = -(-n // batch_size)
-    rows = np.full(steps * batch_size, -1, np.int32)
-    rows[:n] = np.arange(n) if order is None else order
-    return rows.reshape(steps, batch_size), n % batch_size != 0
+    rows = np.arange(n, dtype=np.int32) if order is None else np.asarray(order, np.int32)
+    full, rest = n // batch_size * batch_size, n % batch_size
+    if pad and rest:
+        rows, full, rest = np.pad(rows, (0, batch_size - rest), constant_values=-1), full + batch_size, 0
+    blocks = [rows[:full].reshape(-1, batch_size), rows[full:].reshape(1, rest)]
+    return [block for block in blocks if block.size]
 
 
 def split_validation(arrays: Sequence[Any], fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -9,7 +9,9 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
+
+F = TypeVar("F", bound=Callable)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -26,18 +28,40 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {lowered[near[0]]!r}?" if near else f" Known: {', '.join(known)}."
 
 
+def explained(function: F) -> F:
+    """Makes a function name the right word for a misspelt keyword argument.
+
+    >>> explained(lambda epochs=1: None)(epoch=3)
+    Traceback (most recent call last):
+    ...
+    TypeError: <lambda> has no argument 'epoch'. Did you mean 'epochs'?
+    """
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        refuse_unknown(kwargs, known, function.__name__)
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], owner: str) -> None:
+    """Raises `TypeError` for the first keyword that is not known."""
+    for name in kwargs:
+        if name not in known:
+            raise TypeError(f"{owner} has no argument {name!r}.{suggest(name, known)}")
+
+
 def explain_keywords(init: Callable, cls: type) -> Callable:
     """Makes `cls(…)` translate other names of an argument, and name the right word for a misspelt one."""
-    parameters = inspect.signature(init).parameters
-    known = [name for name in parameters if name != "self"]
+    known = [name for name in inspect.signature(init).parameters if name != "self"]
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         if type(self) is cls:
             kwargs = cls.translate(kwargs)  # type: ignore[attr-defined]
-            for name in kwargs:
-                if name not in parameters:
-                    raise TypeError(f"{cls.__name__} has no argument {name!r}.{suggest(name, known)}")
+            refuse_unknown(kwargs, known, cls.__name__)
         try:
             init(self, *args, **kwargs)
         except TypeError as error:

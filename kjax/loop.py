@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -34,26 +34,37 @@ class Plan:
     shuffle: Any = True
 
 
-@dataclasses.dataclass
-class Sums:
-    """Sums over an epoch on the device, and the logs that they stand for."""
+class Epoch:
+    """The batches of one pass over `data`, sums over them on the device, and the logs that the sums stand for."""
 
-    trainer: Trainer
-    targets: Any
-    predictions: Any
+    def __init__(self, trainer: Trainer, state: Any, data: Any, batch_size: int, order: Any = None):
+        n = data[0].shape[0]
+        size = min(batch_size, n)
+        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), data)
+        self.trainer, self.data, self.shapes = trainer, data, trainer.shapes(state, batch)
+        self.blocks = batch_rows(n, size, order, trainer.takes_padding(*self.shapes))
+        self.steps = sum(len(block) for block in self.blocks)
+        self.totals = _fresh(trainer, *self.shapes)
 
-    @classmethod
-    def of(cls, trainer: Trainer, state: Any, data: Any, batch_size: int) -> "Sums":
-        """For batches of `data`; only shapes are looked at."""
-        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype), data)
-        return cls(trainer, *trainer.shapes(state, batch))
+    def dispatches(self, pace: "Pace") -> Iterator[tuple[int, tuple[Any, ...], bool]]:
+        """For each dispatch: the steps done after it, its rows with the first and the last step, whether any is padding.
 
-    def fresh(self) -> Any:
-        return _fresh(self.trainer, self.targets, self.predictions)
+        Times each dispatch, so that `pace` can say how long the next should be.
+        """
+        done = 0
+        for block in self.blocks:
+            rows, start = jax.device_put(block), 0
+            while start < len(block):
+                stop = min(start + pace.steps, len(block))
+                began = time.perf_counter()
+                done += stop - start
+                yield done, (rows, start, stop), bool((block < 0).any())
+                pace.timed(stop - start, time.perf_counter() - began)
+                start = stop
 
-    def logs(self, totals: Any) -> dict[str, float]:
+    def logs(self) -> dict[str, float]:
         """The logs as Python floats, in one transfer."""
-        logs = jax.device_get(_results(self.trainer, totals, self.targets, self.predictions))
+        logs = jax.device_get(_results(self.trainer, self.totals, *self.shapes))
         return {name: float(logs[name]) for name in self.trainer.log_names}
 
 
@@ -79,77 +90,65 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
     hooks = [*callbacks, history]
-    batch_size = min(plan.batch_size, data[0].shape[0])
     data = jax.device_put(data)
-    sums = Sums.of(model.trainer, model.state, data, batch_size)
-    steps = -(-data[0].shape[0] // batch_size)
-    for hook in hooks:
-        hook.set_model(model)
-        hook.set_params({**dataclasses.asdict(plan), "steps": steps, "samples": data[0].shape[0], "verbose": verbose})
+    _introduce(hooks, model, data, plan, verbose)
     pace = Pace(single=any(hook.wants_batches() for hook in hooks))
     model.stop_training = False
     progress = Progress(plan.epochs, verbose)
     with interruptible() as interrupted, contextlib.closing(progress):
         _call(hooks, "on_train_begin")
         try:
-            for epoch in range(plan.initial_epoch, plan.epochs):
-                _call(hooks, "on_epoch_begin", epoch)
-                progress.epoch_begin(epoch, steps)
-                rows, padded = batch_rows(data[0].shape[0], batch_size, order(model, data[0].shape[0], plan))
-                logs = _epoch(model, data, (rows, padded), sums, pace, hooks, progress, interrupted)
+            for number in range(plan.initial_epoch, plan.epochs):
+                _call(hooks, "on_epoch_begin", number)
+                epoch = Epoch(model.trainer, model.state, data, plan.batch_size, order(model, data[0].shape[0], plan))
+                progress.epoch_begin(number, epoch.steps)
+                logs = _train(model, epoch, pace, hooks, progress, interrupted)
                 if validation is not None:
                     logs |= {f"val_{name}": value for name, value in evaluate(model, validation, plan.batch_size).items()}
                 progress.epoch_end(logs)
-                _call(hooks, "on_epoch_end", epoch, logs)
+                _call(hooks, "on_epoch_end", number, logs)
                 if model.stop_training:
                     break
         except KeyboardInterrupt:
-            print(f"Interrupted in epoch {epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
+            print(f"\nInterrupted in epoch {number + 1}: the model keeps its last finished step.", file=sys.stderr)
         _call(hooks, "on_train_end")
     return history
 
 
-def _epoch(
-    model: Any, data: Any, batches: Any, sums: Sums, pace: Pace, hooks: Sequence[Callback], progress: Progress, interrupted: Any
+def _introduce(hooks: Sequence[Callback], model: Any, data: Any, plan: Plan, verbose: int) -> None:
+    n = data[0].shape[0]
+    params = {**dataclasses.asdict(plan), "steps": -(-n // plan.batch_size), "samples": n, "verbose": verbose}
+    for hook in hooks:
+        hook.set_model(model)
+        hook.set_params(dict(params))
+
+
+def _train(
+    model: Any, epoch: Epoch, pace: "Pace", hooks: Sequence[Callback], progress: Progress, interrupted: Callable
 ) -> dict[str, float]:
     """One pass over the data; the means over it."""
-    rows, padded = jax.device_put(batches[0]), batches[1]
-    totals, step, steps = sums.fresh(), 0, rows.shape[0]
-    while step < steps:
+    for done, batches, padded in epoch.dispatches(pace):
         interrupted()
-        stop = min(step + pace.steps, steps)
         if pace.single:
-            _call(hooks, "on_train_batch_begin", step)
-        began = time.perf_counter()
-        model.state, totals = train_rows(sums.trainer, model.state, totals, data, rows, step, stop, padded=padded)
-        jax.block_until_ready(totals)
-        pace.timed(stop - step, time.perf_counter() - began)
-        step = stop
+            _call(hooks, "on_train_batch_begin", done - 1)
+        model.state, epoch.totals = train_rows(epoch.trainer, model.state, epoch.totals, epoch.data, *batches, padded=padded)
+        jax.block_until_ready(epoch.totals)
         if pace.single or progress.verbose == 1:
-            logs = sums.logs(totals)
-            progress.update(step, logs)
+            progress.update(done, logs := epoch.logs())
         if pace.single:
-            _call(hooks, "on_train_batch_end", step - 1, logs)
-    return sums.logs(totals)
+            _call(hooks, "on_train_batch_end", done - 1, logs)
+    return epoch.logs()
 
 
 def evaluate(model: Any, data: Any, batch_size: int, progress: Progress | None = None) -> dict[str, float]:
     """The means over all examples."""
-    batch_size = min(batch_size, data[0].shape[0])
-    data = jax.device_put(data)
-    sums = Sums.of(model.trainer, model.state, data, batch_size)
-    rows, padded = batch_rows(data[0].shape[0], batch_size)
-    totals, pace, step = sums.fresh(), Pace(single=False), 0
-    while step < len(rows):
-        stop = min(step + pace.steps, len(rows))
-        began = time.perf_counter()
-        totals = eval_rows(sums.trainer, model.state, totals, data, jax.device_put(rows), step, stop, padded=padded)
-        jax.block_until_ready(totals)
-        pace.timed(stop - step, time.perf_counter() - began)
-        step = stop
+    epoch = Epoch(model.trainer, model.state, jax.device_put(data), batch_size)
+    for done, batches, padded in epoch.dispatches(Pace(single=False)):
+        epoch.totals = eval_rows(epoch.trainer, model.state, epoch.totals, epoch.data, *batches, padded=padded)
+        jax.block_until_ready(epoch.totals)
         if progress:
-            progress.update(step, sums.logs(totals))
-    return sums.logs(totals)
+            progress.update(done, epoch.logs())
+    return epoch.logs()
 
 
 def order(model: Any, n: int, plan: Plan) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from kjax import data as arrays
 from kjax import loop, losses
 from kjax.callbacks import Callback, History
-from kjax.frozen import require_int
+from kjax.frozen import explained, require_int
 from kjax.network import Network
 from kjax.progress import Progress
 from kjax.train import Trainer, get_metrics
@@ -55,6 +55,7 @@ class Model(Network):
         """What `evaluate` and `train_on_batch` return, in order."""
         return self.trainer.log_names
 
+    @explained
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, loss_weights: Any = None,
         sample_weight_mode: str | None = None,
@@ -102,6 +103,7 @@ class Model(Network):
 
     # Using it.
 
+    @explained
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
         callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
@@ -134,6 +136,10 @@ class Model(Network):
         """
         batch_size = 32 if batch_size is None else batch_size
         self._check_counts(batch_size, epochs, initial_epoch, verbose)
+        callbacks = list(callbacks or ())
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"fit: callbacks are objects of kjax.callbacks.Callback; got {callback!r}")
         data = self._batch(x, y, sample_weight, None)
         validation = self._validation(validation_data)
         if validation is None and validation_split:
@@ -143,7 +149,7 @@ class Model(Network):
         if check_finite:
             arrays.check_finite(**dict(zip(("x", "y", "sample_weight"), data, strict=False)))
         plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
-        return loop.fit(self, data, validation, plan, verbose, list(callbacks or ()))
+        return loop.fit(self, data, validation, plan, verbose, callbacks)
 
     def _check_counts(self, batch_size: Any, epochs: Any, initial_epoch: Any, verbose: Any) -> None:
         require_int(batch_size, "batch_size", "fit")
@@ -159,6 +165,7 @@ class Model(Network):
             raise ValueError(f"validation_data is (x, y) or (x, y, sample_weight); got {type(data).__name__}")
         return self._batch(data[0], data[1], data[2] if len(data) == 3 else None, names=("validation x", "validation y"))
 
+    @explained
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1, sample_weight: Any = None,
         return_dict: bool = False,
@@ -174,6 +181,7 @@ class Model(Network):
         progress.close()
         return logs if return_dict else listed(logs)
 
+    @explained
     def train_on_batch(
         self, x: Any, y: Any, sample_weight: Any = None, class_weight: dict[int, float] | None = None, return_dict: bool = False
     ) -> Any:
@@ -184,6 +192,7 @@ class Model(Network):
             interrupted()
         return self._named(logs, return_dict)
 
+    @explained
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss, or a list of the loss and the metrics, on one batch."""
         return self._named(_eval_step(self.trainer, self.state, self._batch(x, y, sample_weight)), return_dict)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
-from kjax.frozen import require_int, suggest
+from kjax.frozen import explained, require_int, suggest
 from kjax.nn.compose import named_layers
 from kjax.nn.layer import Layer
 from kjax.nn.mask import unmask
@@ -142,6 +142,7 @@ class Network:
 
     # Using it.
 
+    @explained
     def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """The outputs for all examples, as a NumPy array; needs no `compile`."""
         batch_size = 32 if batch_size is None else batch_size

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.frozen import explained
 from kjax.model import Model
 from kjax.nn.compose import Serial
 from kjax.nn.layer import Layer
@@ -31,6 +32,7 @@ class Sequential(Model):
     (3, 1)
     """
 
+    @explained
     def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None, seed: int | None = 0):
         super().__init__(Serial(()), name, seed)
         self._change(Serial(list(layers) if layers is not None else []))

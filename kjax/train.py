@@ -85,6 +85,10 @@ class Trainer(Frozen):
         getters = {"loss": losses.get, "optimizer": optim.get, "metrics": get_metrics}
         return getters[name](value) if name in getters else value
 
+    def _require_hashable(self, name: str) -> None:
+        if name != "optimizer":  # a leaf: under vmap or grad its numbers are traced
+            super()._require_hashable(name)
+
     def init(self, key: jax.Array, x: Any) -> TrainState:
         """The state to begin with, for inputs like `x` (an array or a `jax.ShapeDtypeStruct`, batch axis first)."""
         net_key, train_key = jax.random.split(key)
@@ -162,6 +166,14 @@ class Trainer(Frozen):
         y_pred = unmask(self.net.output(state.params, state.state, x))[0]
         return jax.eval_shape(lambda y: losses.match_targets(self.loss, y, y_pred.shape), y), y_pred
 
+    def takes_padding(self, y: Any, y_pred: Any) -> bool:
+        """Whether loss and metrics give a value per example, so that padding rows can be left out.
+
+        A function that reduces a whole batch to one number has to see just the batch.
+        """
+        means = [m.values for m in self._bound(y, y_pred).values() if isinstance(m, metrics.MeanMetric)]
+        return all(jax.eval_shape(f, y, y_pred).ndim > 0 for f in (self.loss, *means))
+
     @property
     def log_names(self) -> list[str]:
         """The names in the logs, in order: the loss, then the metrics."""
@@ -189,8 +201,7 @@ class Trainer(Frozen):
         given = Masked(x, valid) if valid is not None and self.net.needs_rows else x
         output, net_state = net.apply(params, state.state, given, training, key)
         output = unmask(output)[0]
-        values = loss(losses.match_targets(self.loss, y, output.shape), output)
-        total = losses.weighted_mean(values, weight, valid) * self.loss_weight
+        total = losses.mean_loss(loss, y, output, weight, valid) * self.loss_weight
         penalty = self.net.penalty(params, net_state)
         predictions = activation(output) if activation else output
         return total + jnp.asarray(penalty, total.dtype), predictions, net_state

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def epsilon(dtype: Any, least: float = 1e-7, half: float = 1e-4) -> float:
-    """Keras's `epsilon()`, the least probability whose logarithm is taken; in float16 1 / 1e-7 would overflow."""
+    """Keras's `epsilon()`, the least probability with a logarithm; in float16 1 / 1e-7 would overflow."""
     return half if dtype == jnp.float16 else least
 
 

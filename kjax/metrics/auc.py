@@ -1,6 +1,7 @@
 """Area under the ROC or the precision-recall curve."""
 
 from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 

@@ -46,9 +46,8 @@ class Windowed(Layer):
         if padding not in self.paddings:
             raise ValueError(f"{owner}: unknown padding {padding!r}.{suggest(str(padding), self.paddings)}")
 
-    def check_rank_hint(self, x: Any) -> str:
-        """What may have gone wrong when an axis is missing."""
-        return "; for pictures without channels add the axis: x[..., None]" if len(x.shape) == self.ndim - 1 else ""
+    def rank_hint(self, x: Any) -> str:
+        return "pictures without channels need an axis for them, x[..., None]" if len(x.shape) == self.ndim - 1 else ""
 
     def check_window(self, x: Any, window: tuple[int, ...]) -> None:
         """Refuses a window that does not fit into the input."""

@@ -152,10 +152,13 @@ class Layer(Frozen):
             for i, (name, shape) in enumerate(wanted.items())
         }
 
-    def refuse(self, message: str, x: Any = None) -> None:
-        """Raises `LayerError`: what this layer wants, what it got."""
-        got = "" if x is None else f"; got shape {tuple(x.shape)}"
-        raise LayerError(f"{self!r} {message}{got}")
+    def refuse(self, message: str, x: Any, hint: str = "") -> None:
+        """Raises `LayerError`: what this layer wants, what it got, and what to do."""
+        raise LayerError(f"{self!r} {message}; got shape {tuple(x.shape)}{hint and f': {hint}'}")
+
+    def rank_hint(self, x: Any) -> str:
+        """What to do about an input of a wrong rank."""
+        return "a single example needs a batch axis, x[None]" if len(x.shape) == self.min_ndim - 1 else ""
 
     # The rest is this class's own.
 
@@ -202,10 +205,9 @@ class Layer(Frozen):
 
     def _check_rank(self, x: Any) -> None:
         if hasattr(x, "shape"):
-            if self.ndim is not None and len(x.shape) != self.ndim:
-                self.refuse(f"takes inputs of rank {self.ndim}{self.axes and f', {self.axes}'}", x)
-            if len(x.shape) < self.min_ndim:
-                self.refuse(f"takes inputs of rank {self.min_ndim} or more{self.axes and f', {self.axes}'}", x)
+            wanted = f"{self.min_ndim} or more" if self.ndim is None else str(self.ndim)
+            if len(x.shape) < self.min_ndim or self.ndim not in (None, len(x.shape)):
+                self.refuse(f"takes inputs of rank {wanted}{self.axes and f', {self.axes}'}", x, self.rank_hint(x))
         self.check_input(x)
 
     def _activity_penalty(self, y: Any, mask: Any) -> jax.Array:

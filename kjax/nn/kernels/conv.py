@@ -64,7 +64,7 @@ def conv(
         `(batch, *out, filters)`.
 
     Raises:
-        ValueError: where ranks, channels or settings disagree, or the kernel reaches beyond the padded input.
+        ValueError: where shapes or settings disagree, or the kernel reaches beyond the padded input.
         TypeError: where the dtypes differ.
 
     >>> import jax.numpy as jnp
@@ -116,7 +116,7 @@ def _pad_pairs(owner: str, size, taps, strides, padding, dilation) -> Pairs:
         return tuple(lax.padtype_to_pads(size, extent, strides, padding.upper()))
     if isinstance(padding, str) or len(padding) != len(size) or any(len(pair) != 2 for pair in padding):
         raise ValueError(
-            f"{owner}: padding is 'valid', 'same' or {len(size)} pairs (before, after); got {padding!r}"
+            f"{owner}: padding is 'valid', 'same' or {len(size)} pairs (before, after), not {padding}"
         )
     return tuple((before, after) for before, after in padding)
 
@@ -144,9 +144,8 @@ def kernel_grad(x: Array, g: Array, window: Window, rule: Rule = forward) -> Arr
 def _ordered(x: Array, kernel: Array, strides, padding, x_dilation, dilation) -> Array:
     """XLA's convolution with its dimensions in the order in which they lie in memory."""
     batch, *axes, features = range(x.ndim)
-    io = (features, features - 1, *range(len(axes)))
-    nc = (batch, features, *axes)
-    dimensions = lax.ConvDimensionNumbers(nc, io, nc)
+    order, kernel_order = (batch, features, *axes), (features, features - 1, *range(len(axes)))
+    dimensions = lax.ConvDimensionNumbers(order, kernel_order, order)
     return lax.conv_general_dilated(x, kernel, strides, padding, x_dilation, dilation, dimensions)
 
 
@@ -172,8 +171,7 @@ def input_grad_cpu(g: Array, kernel: Array, window: Window) -> Array:
         return _fold_patches(g, kernel, window)
     axes = range(len(window.size))
     flipped = lax.optimization_barrier(lax.rev(kernel, axes).swapaxes(-1, -2))
-    reach = [(k - 1) * d for k, d in zip(window.taps, window.dilation, strict=True)]
-    padding = [(r - before, r - after) for r, (before, after) in zip(reach, window.padding, strict=True)]
+    padding = [((k - 1) * d - a, (k - 1) * d - b) for _, k, _, (a, b), d in zip(*window, strict=True)]
     ones = (1,) * len(axes)
     return _eigen(g, flipped, ones, padding, ones, window.dilation)
 
@@ -194,8 +192,8 @@ def _eigen(x: Array, kernel: Array, strides, padding, x_dilation, dilation) -> A
     """The convolution with the last axis of both operands spread out by 2, and strides and padding doubled.
 
     The sums are the same, but XLA's CPU backend hands such a convolution to Eigen rather than to the library
-    it prefers: 1.3 to 1.8 times faster from 32 channels on, 5 times at 26x26x32 to 64, batch 128. No gain over
-    one axis; 1.4 times slower in half precision, 35 times in float64.
+    it prefers: 1.3 to 1.8 times faster from 32 channels on, 5 times at 26x26x32 to 64, batch 128. There is no
+    gain over one axis; half precision is 1.4 times slower, float64 35 times.
     """
     if x.ndim == 4 and x.dtype == jnp.float32:
         rows, (before, after) = padding
@@ -261,11 +259,10 @@ def _fold_patches(g: Array, kernel: Array, window: Window) -> Array:
 
 @_in_float32
 def _by_plane(x: Array, kernel: Array, window: Window) -> Array:
-    """The sum, over the taps of the first axis, of convolutions over the other axes."""
+    """A sum of 2-D convolutions, one for each tap of the first axis: 2.6 to 7 times faster than a 3-D one."""
     first, others = (Window(*(field[part] for field in window)) for part in (slice(1), slice(1, None)))
     planes = (tap.reshape(-1, *tap.shape[2:]) for tap in _taps(x, first))
-    pairs = zip(planes, kernel, strict=True)
-    y = sum(forward_p.bind(plane, k, window=others, members=False) for plane, k in pairs)
+    y = sum(forward_p.bind(*pair, window=others, members=False) for pair in zip(planes, kernel, strict=True))
     return y.reshape(-1, *first.out, *y.shape[1:])
 
 
@@ -304,6 +301,7 @@ def _run(rule: Rule, mapped: Callable, a: Array, b: Array, *, window: Window, me
 
 
 def _one_by_one(rule: Callable) -> Callable:
+    """A loop over the members of an ensemble: 3 to 12 times faster on CPU than XLA's grouped convolutions."""
     return lambda a, b: lax.map(lambda pair: rule(*pair), (a, b))
 
 
@@ -315,28 +313,20 @@ def _batch(primitive: Primitive, left: Axes, right: Axes, operands, places, **st
 
 def _batch_pairs(primitive: Primitive, operands, places, *, window: Window, members: bool):
     a, b = (jnp.moveaxis(x, place, 0) for x, place in zip(operands, places, strict=True))
-    size = a.shape[0]
     if not members:
         return primitive.bind(a, b, window=window, members=True), 0
     y = primitive.bind(*(x.reshape(-1, *x.shape[2:]) for x in (a, b)), window=window, members=True)
-    return y.reshape(size, -1, *y.shape[1:]), 0
+    return y.reshape(a.shape[0], -1, *y.shape[1:]), 0
 
 
 def _batch_one(primitive: Primitive, operands, places, axes: Axes, *, window: Window, members: bool):
     which = 0 if places[1] is None else 1
-    size = operands[which].shape[places[which]]
-    mine, result = (axis if axis < 0 else axis + members for axis in axes)
-    operands[which] = _join_axis(operands[which], places[which], mine)
+    x, place = operands[which], places[which]
+    axis, result = ((a + members if a >= 0 else a) % (x.ndim - 1) for a in axes)
+    moved = jnp.moveaxis(x, place, axis)
+    operands[which] = moved.reshape(*moved.shape[:axis], -1, *moved.shape[axis + 2 :])
     y = primitive.bind(*operands, window=window, members=members)
-    result %= y.ndim
-    return y.reshape(*y.shape[:result], size, -1, *y.shape[result + 1 :]), result
-
-
-def _join_axis(x: Array, place: int, axis: int) -> Array:
-    """Merges the vmapped axis into another, which is counted without it."""
-    axis %= x.ndim - 1
-    x = jnp.moveaxis(x, place, axis)
-    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return y.reshape(*y.shape[:result], x.shape[place], -1, *y.shape[result + 1 :]), result
 
 
 forward_p = make_primitive("conv", forward, forward_cpu, (0, 0), (-1, -1))

