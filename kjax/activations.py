@@ -11,7 +11,6 @@ second order are finite wherever the value is, and 0 at `relu`'s kink. NaN comes
 [0.0, 3.0]
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from kjax.dtypes import at_least_float32
-from kjax.frozen import suggest
+from kjax.frozen import look_up
 
 # Those that Keras 2 names.
 
@@ -337,13 +336,4 @@ def get(identifier: Any) -> Callable[..., Array]:
     ...
     ValueError: unknown activation 'rely'. Did you mean 'relu'?
     """
-    if identifier is None:
-        return linear
-    if isinstance(identifier, str):
-        if identifier not in NAMES:
-            raise ValueError(f"unknown activation {identifier!r}.{suggest(identifier, NAMES)}")
-        return NAMES[identifier]
-    found = identifier() if inspect.isclass(identifier) else identifier
-    if not callable(found):
-        raise TypeError(f"an activation is a name such as 'relu' or a function of an array; got {found!r}")
-    return found
+    return linear if identifier is None else look_up(identifier, NAMES, "activation", "relu")

@@ -11,7 +11,6 @@ layer's kernel, (0, 1, 2) for a 2-D convolution's, so that each output unit has 
 MaxNorm()
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kjax.frozen import Frozen, is_int, require_between, suggest
+from kjax.frozen import Frozen, is_int, look_up, require_between
 
 EPSILON = 1e-7
 """Keras's `K.epsilon()`."""
@@ -160,13 +159,4 @@ def get(identifier: Any) -> Any:
     >>> get("unit_norm"), get(None)
     (UnitNorm(), None)
     """
-    if identifier is None:
-        return None
-    if isinstance(identifier, str):
-        if identifier not in NAMES:
-            raise ValueError(f"unknown constraint {identifier!r}.{suggest(identifier, NAMES)}")
-        return NAMES[identifier]()
-    found = identifier() if inspect.isclass(identifier) else identifier
-    if not callable(found):
-        raise TypeError(f"a constraint is a name such as 'max_norm' or a function of an array; got {found!r}")
-    return found
+    return None if identifier is None else look_up(identifier, NAMES, "constraint", "max_norm")

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, dataclass_transform
 
@@ -26,6 +27,23 @@ def suggest(name: str, known: Iterable[str]) -> str:
     lowered = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return f" Did you mean {lowered[near[0]]!r}?" if near else f" Known: {', '.join(known)}."
+
+
+def look_up(identifier: Any, names: dict[str, Any], kind: str, example: str) -> Any:
+    """What a name stands for in `names`; a class as an object made with its defaults; any other callable as it is.
+
+    Raises:
+        ValueError: nothing of this kind has the name.
+        TypeError: neither a name nor callable.
+    """
+    if isinstance(identifier, str):
+        if identifier not in names:
+            raise ValueError(f"unknown {kind} {identifier!r}.{suggest(identifier, names)}")
+        identifier = names[identifier]
+    found = identifier() if inspect.isclass(identifier) else identifier
+    if not callable(found):
+        raise TypeError(f"{kind}: give a name such as {example!r}, or a function; got {found!r}")
+    return found
 
 
 def explained(function: F) -> F:
@@ -137,6 +155,12 @@ class Frozen:
             elif field.repr and value != self.convert(field.name, field.default):
                 parts.append(f"{field.name}={show(value)}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def snake_case(name: str) -> str:
+    """`Conv2D` -> `conv2d`, `MaxPooling2D` -> `max_pooling2d`, as Keras names layers, losses and metrics."""
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def tuples(value: Any) -> Any:

@@ -14,7 +14,6 @@ drawn in float32 and rounded (drawn in bfloat16, a uniform would know only 128 v
 import dataclasses
 import inspect
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ import numpy as np
 from jax import Array
 
 from kjax.dtypes import at_least_float32
-from kjax.frozen import Frozen, is_int, require_between, suggest
+from kjax.frozen import Frozen, is_int, look_up, require_between, snake_case, suggest
 
 Shape = tuple[int, ...]
 MODES = ("fan_in", "fan_out", "fan_avg")
@@ -336,7 +335,7 @@ _ALL: tuple[type[Initializer], ...] = (
     *(GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal),
 )
 NAMES: dict[str, type[Initializer]] = {c.__name__: c for c in _ALL}
-NAMES |= {re.sub("(?<=[a-z])(?=[A-Z])", "_", c.__name__).lower(): c for c in _ALL}
+NAMES |= {snake_case(c.__name__): c for c in _ALL}
 NAMES |= {"zero": Zeros, "one": Ones, "normal": RandomNormal, "uniform": RandomUniform}
 NAMES |= {"IdentityInitializer": Identity, "OrthogonalInitializer": Orthogonal}
 """Every name that `get` knows, and what it makes."""
@@ -358,11 +357,5 @@ def get(identifier: Any) -> Any:
     """
     if identifier is None:
         return None
-    if isinstance(identifier, str):
-        if identifier not in NAMES:
-            raise ValueError(f"unknown initializer {identifier!r}.{suggest(identifier, NAMES)}")
-        return NAMES[identifier]()
-    found = identifier() if inspect.isclass(identifier) else identifier
-    if not callable(found):
-        raise TypeError(f"an initializer is a name such as 'he_normal' or a function; got {found!r}")
+    found = look_up(identifier, NAMES, "initializer", "he_normal")
     return found if isinstance(found, Initializer | Adapted) else adapt(found)

@@ -7,7 +7,6 @@
 L1L2(l1=0.01, l2=0.01)
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kjax.frozen import Frozen, suggest
+from kjax.frozen import Frozen, look_up
 
 
 class Regularizer(Frozen):
@@ -185,11 +184,5 @@ def get(identifier: Any) -> Any:
     """
     if identifier is None:
         return None
-    if isinstance(identifier, str):
-        if identifier not in NAMES:
-            raise ValueError(f"unknown regularizer {identifier!r}.{suggest(identifier, NAMES)}")
-        return NAMES[identifier]()
-    found = identifier() if inspect.isclass(identifier) or identifier is l1_l2 else identifier
-    if not callable(found):
-        raise TypeError(f"a regularizer is a name such as 'l2' or a function array -> scalar; got {found!r}")
-    return found
+    found = look_up(identifier, NAMES, "regularizer", "l2")
+    return found() if found is l1_l2 else found

@@ -365,7 +365,7 @@ def test_get():
     with pytest.raises(ValueError, match=r"unknown activation 'rely'. Did you mean 'relu'\?"):
         activations.get("rely")
     for wrong in (3, ["relu"], {"class_name": "relu"}):
-        with pytest.raises(TypeError, match="an activation is a name such as 'relu'"):
+        with pytest.raises(TypeError, match="activation: give a name such as 'relu'"):
             activations.get(wrong)
 
 

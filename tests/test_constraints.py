@@ -130,7 +130,7 @@ def test_get():
     assert constraints.get(jnp.abs) is jnp.abs and constraints.get(UnitNorm(1)) == UnitNorm(1)
     with pytest.raises(ValueError, match=r"unknown constraint 'max_nrom'. Did you mean 'max_norm'\?"):
         constraints.get("max_nrom")
-    with pytest.raises(TypeError, match="a constraint is a name such as 'max_norm'"):
+    with pytest.raises(TypeError, match="constraint: give a name such as 'max_norm'"):
         constraints.get(2.0)
 
 

@@ -220,7 +220,7 @@ def test_get():
     assert initializers.get(RandomNormal(seed=3)) == initializers.normal(seed=3)
     with pytest.raises(ValueError, match=r"unknown initializer 'he_norm'. Did you mean 'he_normal'\?"):
         initializers.get("he_norm")
-    with pytest.raises(TypeError, match="an initializer is a name such as 'he_normal' or a function"):
+    with pytest.raises(TypeError, match="initializer: give a name such as 'he_normal', or a function"):
         initializers.get(0.0)
 
 

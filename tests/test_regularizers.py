@@ -121,7 +121,7 @@ def test_get():
     assert regularizers.get(L2(0.3)) == L2(0.3) and regularizers.get(jnp.sum) is jnp.sum
     with pytest.raises(ValueError, match=r"unknown regularizer 'l1l'. Did you mean"):
         regularizers.get("l1l")
-    with pytest.raises(TypeError, match="a regularizer is a name such as 'l2'"):
+    with pytest.raises(TypeError, match="regularizer: give a name such as 'l2'"):
         regularizers.get(0.01)
 
 

@@ -100,7 +100,7 @@ ROWS = {
     "noise shape": (lambda: init(Dropout(0.5, noise_shape=(3, 1)), (2, 4)), ["noise_shape", "(2, 4)"]),
     # Compiling
     "unknown loss": (lambda: model(loss="means_squared_error"), ["means_squared_error", "Did you mean 'mean_squared_error'?"]),
-    "unknown optimizer": (lambda: Sequential([Dense(1)]).compile("adm", "mse"), ["adm", "Did you mean 'adam'?"]),
+    "unknown optimizer": (lambda: Sequential([Dense(1)]).compile("adm", "mse"), ["adm", "Did you mean 'Adam'?"]),
     "unknown metric": (lambda: model(metrics=["acuracy"]), ["acuracy", "Did you mean 'accuracy'?"]),
     "no loss": (lambda: Sequential([Dense(1)]).compile("sgd"), ["compile needs a loss", 'loss="mse"']),
     "sample_weight_mode": (lambda: model(sample_weight_mode="time"), ["sample_weight_mode", "'time'"]),

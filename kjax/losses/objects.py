@@ -1,20 +1,13 @@
 """Losses with settings, as frozen objects: `Huber(delta=2.0)` is called like `huber`."""
 
 import dataclasses
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 
-from kjax.frozen import Frozen, require_between
+from kjax.frozen import Frozen, require_between, snake_case
 from kjax.losses import crossentropy, values
-
-
-def snake_case(name: str) -> str:
-    """`MeanSquaredError` -> `mean_squared_error`, `KLDivergence` -> `kl_divergence`, as Keras."""
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 class Loss(Frozen):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kjax.activations import sigmoid, softmax
-from kjax.frozen import suggest
+from kjax.frozen import snake_case, suggest
 from kjax.losses import objects, values
 from kjax.losses.objects import Loss
 
@@ -78,7 +78,7 @@ def name(loss: Any) -> str:
         return name(loss.func)
     given = getattr(loss, "name", None) or getattr(loss, "__name__", None)
     if not isinstance(given, str):
-        return objects.snake_case(type(loss).__name__)
+        return snake_case(type(loss).__name__)
     return "loss" if given == "<lambda>" else given
 
 

@@ -27,8 +27,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kjax.frozen import Frozen
-from kjax.losses.objects import snake_case
+from kjax.frozen import Frozen, snake_case
 
 Shape = tuple[int, ...]
 State = dict[str, Any]

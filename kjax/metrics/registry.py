@@ -3,8 +3,7 @@
 from typing import Any
 
 from kjax import losses
-from kjax.frozen import suggest
-from kjax.losses.objects import snake_case
+from kjax.frozen import snake_case, suggest
 from kjax.losses.registry import FUNCTIONS
 from kjax.metrics import accuracy, auc, confusion, mean, r2, scores
 from kjax.metrics.mean import MeanOf

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from kjax import activations
+from kjax.frozen import snake_case
 from kjax.nn.errors import inside
-from kjax.nn.layer import Layer, Params, State, snake_case
+from kjax.nn.layer import Layer, Params, State
 
 
 class Serial(Layer):

@@ -21,7 +21,6 @@ what all layers share: input checks, dtypes, masks, penalties.
 """
 
 import dataclasses
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -249,9 +248,3 @@ def shape_of(value: Any, name: str, owner: str) -> tuple[int | None, ...]:
     if axes is None or not all(axis is None or (is_int(axis) and axis > 0) for axis in axes):
         raise ValueError(f"{owner}: {name} is a tuple of positive integers (None for any size); got {value!r}")
     return axes
-
-
-def snake_case(name: str) -> str:
-    """`Conv2D` -> `conv2d`, `MaxPooling2D` -> `max_pooling2d`, as Keras names layers."""
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -31,8 +31,8 @@ class Adam(Optimizer):
         decay: of the learning rate, per update.
         amsgrad: whether steps may never grow again.
 
-    Source: Kingma and Ba, 2014 (arXiv:1412.6980), in the order that ends section 2; amsgrad: Reddi et al., 2018, On the
-    convergence of Adam and beyond; Keras 2.
+    Source: Kingma and Ba, 2014 (arXiv:1412.6980), in the order that ends section 2; amsgrad: Reddi et al.,
+    2018, On the convergence of Adam and beyond; Keras 2.
 
     >>> optimizer, p = Adam(0.5, epsilon=0), jnp.array([1.0, 1.0])
     >>> optimizer.update(jnp.array([0.1, -7.0]), optimizer.init(p), p)[0].round(6).tolist()

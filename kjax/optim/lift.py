@@ -9,9 +9,7 @@ import jax.numpy as jnp
 Tree = Any
 
 
-def lift(
-    rule: Callable, settings: Callable[[Any], tuple], grads: Tree, slots: dict[str, Tree], params: Tree
-) -> Any:
+def lift(rule: Callable, settings: Callable[[Any], tuple], grads: Tree, slots: dict[str, Tree], params: Tree) -> Any:
     """`rule` for every array of `params`: the new params, and the new slots by name.
 
     Args:
@@ -36,7 +34,7 @@ def lift(
 
 
 def clip(grads: Tree, clipnorm: Any, clipvalue: Any, global_clipnorm: Any) -> Tree:
-    """Gradients with limits for the norm of each, of all together, and for each element; None for no limit."""
+    """Gradients within limits for the norm of each, of all together, and for each element; None: no limit."""
     grads = jax.tree.map(lambda g: jnp.asarray(g, compute_dtype(g)), grads)
     if clipnorm is not None:
         grads = jax.tree.map(lambda g: g * shortening([g], clipnorm).astype(g.dtype), grads)
@@ -44,9 +42,7 @@ def clip(grads: Tree, clipnorm: Any, clipvalue: Any, global_clipnorm: Any) -> Tr
         factor = shortening(jax.tree.leaves(grads), global_clipnorm)
         grads = jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
     if clipvalue is not None:
-        grads = jax.tree.map(
-            lambda g: jnp.clip(g, -clipvalue.astype(g.dtype), clipvalue.astype(g.dtype)), grads
-        )
+        grads = jax.tree.map(lambda g: jnp.clip(g, -clipvalue.astype(g.dtype), clipvalue.astype(g.dtype)), grads)
     return grads
 
 
@@ -97,9 +93,7 @@ def require_alike(owner: str, params: Tree, others: dict[str, Tree]) -> None:
                 f"  params: {jax.tree.map(shown, params)}\n  {name}: {jax.tree.map(shown, other)}"
             )
         if any(jnp.shape(a) != jnp.shape(b) for a, b in zip(leaves, jax.tree.leaves(other), strict=True)):
-            raise ValueError(
-                f"{owner}: {name} and params have different shapes:{differing(params, name, other)}"
-            )
+            raise ValueError(f"{owner}: {name} and params have different shapes:{differing(params, name, other)}")
 
 
 def differing(params: Tree, name: str, other: Tree) -> str:

@@ -55,7 +55,7 @@ class Optimizer(Frozen):
         clipvalue: the largest absolute value of a gradient's element.
         global_clipnorm: the largest norm of all gradients taken together.
 
-    Norms are clipped first, then values. (As in Keras 3: what Keras 2.2 calls `clipnorm` is `global_clipnorm`.)
+    Norms are clipped first, then values. (As in Keras 3; Keras 2.2's `clipnorm` is `global_clipnorm`.)
 
     Parameters and slots keep their dtype. What is narrower than float32 is computed in float32 in between: in
     bfloat16 the number 0.999 would be 1.
@@ -225,15 +225,11 @@ class Optimizer(Frozen):
             if field.name in self.limits:
                 self._require_number(field.name)
             elif isinstance(field.default, bool) and not isinstance(getattr(self, field.name), bool):
-                raise TypeError(
-                    f"{cls}: {field.name} must be True or False; got {getattr(self, field.name)!r}"
-                )
+                raise TypeError(f"{cls}: {field.name} must be True or False; got {getattr(self, field.name)!r}")
         for name in ("clipnorm", "clipvalue", "global_clipnorm"):
             self._require_bound(name)
         if self.clipnorm is not None and self.global_clipnorm is not None:
-            raise ValueError(
-                f"{cls}: give clipnorm (for each array) or global_clipnorm (for all together), not both"
-            )
+            raise ValueError(f"{cls}: give clipnorm (for each array) or global_clipnorm (for all together), not both")
 
     def _require_number(self, name: str) -> None:
         value, cls = getattr(self, name), type(self).__name__
@@ -252,9 +248,7 @@ class Optimizer(Frozen):
     def __post_init__(self) -> None:
         super().__post_init__()
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [
-            name for name in self.absent_at_zero if isinstance(values[name], float) and not values[name]
-        ]
+        absent = [name for name in self.absent_at_zero if isinstance(values[name], float) and not values[name]]
         leaves = tuple(name for name, value in values.items() if is_dynamic(value) and name not in absent)
         rest = tuple((name, value) for name, value in values.items() if name not in leaves)
         self.__dict__["_static"] = (leaves, rest)

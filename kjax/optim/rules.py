@@ -1,6 +1,6 @@
 """Update rules, each for one array, as Keras 2 writes them: frameworks differ in where epsilon stands.
 
-`Optimizer` tells of the arguments that all share (`lr`, `clipnorm`, ...). In the formulas, `lr` is this step's:
+`Optimizer` tells of the arguments that all share (`lr`, `clipnorm`, ...). In formulas, `lr` is this step's:
 lr / (1 + decay * updates made before).
 """
 
@@ -28,8 +28,8 @@ class SGD(Optimizer):
         decay: of the learning rate, per update.
         nesterov: whether to look ahead.
 
-    Source: Sutskever et al., 2013, On the importance of initialization and momentum in deep learning; Keras 2.
-    PyTorch multiplies by lr after it has added up the gradients: the same only while lr stays the same.
+    Source: Sutskever et al., 2013, On the importance of initialization and momentum in deep learning;
+    Keras 2. PyTorch multiplies by lr after it has added gradients up: the same while lr stays the same.
 
     >>> optimizer, p = SGD(0.1, momentum=0.5), jnp.array([1.0])
     >>> p, state = optimizer.update(jnp.array([2.0]), optimizer.init(p), p)
@@ -94,7 +94,7 @@ class Adagrad(Optimizer):
 
     Args:
         lr: the learning rate.
-        epsilon: outside the root, as in Keras 2 and PyTorch; Keras 3 adds it inside, and starts the sum at 0.1.
+        epsilon: outside the root, as in Keras 2 and PyTorch; Keras 3 adds it inside, and begins at a = 0.1.
         decay: of the learning rate, per update.
 
     Source: Duchi, Hazan and Singer, 2011, Adaptive subgradient methods; Keras 2.
@@ -184,9 +184,7 @@ class Lion(Optimizer):
     def rule(self, g: Any, p: Any, slots: Slots, lr: Any, t: Any) -> Step:
         m = slots["m"]
         direction = jnp.sign(self.beta_1 * m + (1 - self.beta_1) * g)
-        return p * (1 - lr * self.weight_decay) - lr * direction, {
-            "m": self.beta_2 * m + (1 - self.beta_2) * g
-        }
+        return p * (1 - lr * self.weight_decay) - lr * direction, {"m": self.beta_2 * m + (1 - self.beta_2) * g}
 
 
 @jax.custom_jvp

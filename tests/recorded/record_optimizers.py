@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import optim
 
+torch.set_default_dtype(torch.float64)  # NAdam's product of momenta takes this one
 STEPS, SHAPES = 25, [(2, 3), (4,), ()]
 rng = np.random.default_rng(0)
 PARAMS = [rng.normal(size=shape) for shape in SHAPES]

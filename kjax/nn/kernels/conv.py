@@ -95,18 +95,14 @@ def make_window(owner: str, size, taps, strides, padding, dilation=1) -> Window:
     pairs = _pad_pairs(owner, size, taps, strides, padding, dilation)
     window = Window(tuple(size), taps, strides, pairs, dilation)
     if min(window.out) < 1:
-        raise ValueError(
-            f"{owner}: window {taps}, dilation {dilation}, exceeds {window.size}; try padding='same'"
-        )
+        raise ValueError(f"{owner}: window {taps}, dilation {dilation}, exceeds {window.size}; try padding='same'")
     return window
 
 
 def _per_axis(owner: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
     values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
     if len(values) != axes or min(values) < 1:
-        raise ValueError(
-            f"{owner}: {name} is one positive integer, or one for each of {axes} axes; got {value}"
-        )
+        raise ValueError(f"{owner}: {name} is one positive integer, or one for each of {axes} axes; got {value}")
     return values
 
 
@@ -115,9 +111,7 @@ def _pad_pairs(owner: str, size, taps, strides, padding, dilation) -> Pairs:
         extent = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
         return tuple(lax.padtype_to_pads(size, extent, strides, padding.upper()))
     if isinstance(padding, str) or len(padding) != len(size) or any(len(pair) != 2 for pair in padding):
-        raise ValueError(
-            f"{owner}: padding is 'valid', 'same' or {len(size)} pairs (before, after), not {padding}"
-        )
+        raise ValueError(f"{owner}: padding is 'valid', 'same' or {len(size)} pairs (before, after), not {padding}")
     return tuple((before, after) for before, after in padding)
 
 

@@ -35,9 +35,7 @@ CASES = {
     "3-D with all": ((2, 5, 6, 7, 10), (2, 1, 3, 10, 3), (2, 1, 2), ((1, 0), (0, 0), (2, 1)), (2, 1, 1)),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-some_cases = pytest.mark.parametrize(
-    "name", ["few products", "many channels", "strides", "1x1", "1-D", "3-D"]
-)
+some_cases = pytest.mark.parametrize("name", ["few products", "many channels", "strides", "1x1", "1-D", "3-D"])
 
 
 def plain(x, kernel, strides, padding, dilation):
@@ -45,9 +43,7 @@ def plain(x, kernel, strides, padding, dilation):
     axes = "DHW"[-len(strides) :]
     padding = padding.upper() if isinstance(padding, str) else padding
     names = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
-    return lax.conv_general_dilated(
-        x, kernel, strides, padding, rhs_dilation=dilation, dimension_numbers=names
-    )
+    return lax.conv_general_dilated(x, kernel, strides, padding, rhs_dilation=dilation, dimension_numbers=names)
 
 
 def operands(case, dtype=jnp.float32, seed=0):
@@ -109,9 +105,7 @@ def test_numerical_derivatives_to_second_order(name):
     batch_of_one = ((1, *case[0][1:]), (*case[1][:-1], 2), *case[2:])
     with jax.enable_x64(True):
         x, kernel = operands(batch_of_one, jnp.float64)
-        check_grads(
-            jax.jit(lambda x, k: conv(x, k, *case[2:])), (x, kernel), order=2, modes=("fwd", "rev"), rtol=1e-7
-        )
+        check_grads(jax.jit(lambda x, k: conv(x, k, *case[2:])), (x, kernel), order=2, modes=("fwd", "rev"), rtol=1e-7)
 
 
 @some_cases
@@ -143,8 +137,7 @@ def test_vmap_is_a_loop(name, mapped):
     case, run = CASES[name], curve(conv, CASES[name])
     members = [operands(case, seed=seed) for seed in range(3)]
     stacks = [
-        members[0][i] if axis is None else jnp.stack([m[i] for m in members], axis)
-        for i, axis in enumerate(mapped)
+        members[0][i] if axis is None else jnp.stack([m[i] for m in members], axis) for i, axis in enumerate(mapped)
     ]
     got = jax.jit(jax.vmap(run, mapped))(*stacks)
     one = jax.jit(run)
