@@ -18,7 +18,7 @@ def network(input_shape: tuple[int, ...], seed: int) -> kjax.Sequential:
     return kjax.Sequential(
         [
             Conv2D(32, (3, 3), padding="same", activation="relu", input_shape=input_shape),
-            BatchNormalization(),
+            BatchNormalization(momentum=0.9),
             Conv2D(32, (3, 3), activation="relu"),
             MaxPooling2D((2, 2)),
             Dropout(0.25),

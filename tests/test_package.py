@@ -46,7 +46,7 @@ def test_help_explains_every_option(capsys):
 
 def test_the_demo_trains_reports_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert command.main(["demo", "--epochs", "3"]) == 0
+    assert command.main(["demo", "--epochs", "8"]) == 0
     said = capsys.readouterr().out
     assert "Total params" in said and "held-out accuracy" in said and "compile" in said
     accuracy = float(said.split("held-out accuracy: ")[1].split("%")[0])

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import select
 import sys
 
 import pytest
@@ -39,8 +40,12 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end():
     parent, child = pty.openpty()
     with os.fdopen(child, "w") as file:
         run(file, 1)
-    said = os.read(parent, 100_000).decode()
+        file.flush()
+        said = b""
+        while select.select([parent], [], [], 0.2)[0]:
+            said += os.read(parent, 4096)
     os.close(parent)
+    said = said.decode()
     assert "0/4 [" in said and "left" in said and "\r" in said
     kept = [line.split("\r")[-1] for line in said.replace("\r\n", "\n").splitlines()]
     assert [line for line in kept if line.strip()][0] == "Epoch 1/2" and sum("4/4 - " in line for line in kept) == 2

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def fetch(url: str) -> bytes:
     """
     from tqdm import tqdm
 
-    with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+    with opened(url) as answer:
         size = int(answer.headers.get("Content-Length") or 0)
         parts = []
         with tqdm(total=size or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], disable=None) as bar:
@@ -126,6 +127,15 @@ def fetch(url: str) -> bytes:
     if size and len(data) != size:
         raise OSError(f"got {len(data)} of {size} bytes")
     return data
+
+
+def opened(url: str) -> Any:
+    """The server's answer."""
+    try:
+        return urllib.request.urlopen(url, timeout=SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise OSError(f"the server answers {error.code} {error.reason} for {url}") from None
 
 
 @contextlib.contextmanager
