@@ -24,7 +24,7 @@ def network(input_shape: tuple[int, ...], seed: int) -> kjax.Sequential:
             Dropout(0.25),
             Flatten(),
             Dense(64, activation="relu"),
-            Dropout(0.5),
+            Dropout(0.4),
             Dense(10, activation="softmax"),
         ],
         name="demo",
@@ -55,7 +55,7 @@ def run(dataset: str, epochs: int | None, seed: int, output: str, import_seconds
     from kjax.plots import demo_figure
 
     (x, y), (x_test, y_test) = load(dataset)
-    epochs = epochs or (20 if dataset == "digits" else 3)
+    epochs = epochs or (30 if dataset == "digits" else 3)
     print(f"{dataset}: {len(x):,} pictures to train on, {len(x_test):,} held out\n")
     model = network(x.shape[1:], seed)
     model.compile(optimizer=kjax.optim.Adam(lr=0.002), loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -23,22 +23,25 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+Steps = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
+Setting = int | Sequence[int]
+Padding = str | Sequence[Sequence[int]]
 Axes = tuple[int, int]
-Rule = Callable[[Array, Array, "Window"], Array]
+Rule = Callable[..., Array]
 
 
 class Window(NamedTuple):
     """The static half of a convolution; every field has one entry for each spatial axis."""
 
-    size: tuple[int, ...]
-    taps: tuple[int, ...]
-    strides: tuple[int, ...]
+    size: Steps
+    taps: Steps
+    strides: Steps
     padding: Pairs
-    dilation: tuple[int, ...]
+    dilation: Steps
 
     @property
-    def out(self) -> tuple[int, ...]:
+    def out(self) -> Steps:
         axes = zip(*self, strict=True)
         return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in axes)
 
@@ -46,9 +49,9 @@ class Window(NamedTuple):
 def conv(
     x: Array,
     kernel: Array,
-    strides: int | Sequence[int] = 1,
-    padding: str | Sequence[Sequence[int]] = "valid",
-    dilation: int | Sequence[int] = 1,
+    strides: Setting = 1,
+    padding: Padding = "valid",
+    dilation: Setting = 1,
 ) -> Array:
     """Convolution over any number of spatial axes (the kernel is not flipped, as usual in deep learning).
 
@@ -80,18 +83,20 @@ def conv(
 def _check_operands(x: Array, kernel: Array) -> None:
     if x.ndim < 3 or kernel.ndim != x.ndim or x.shape[-1] != kernel.shape[-2]:
         raise ValueError(
-            "conv: x is (batch, *spatial, channels) and kernel (*taps, channels, filters), with as many axes "
-            f"and channels; got x {x.shape} and kernel {kernel.shape}"
+            "conv: x is (batch, *spatial, channels) and kernel (*taps, channels, filters), with as many axes and "
+            f"channels; got x {x.shape} and kernel {kernel.shape}"
         )
     if x.dtype != kernel.dtype:
         raise TypeError(f"conv: x is {x.dtype} and the kernel {kernel.dtype}; cast one of them with .astype")
 
 
-def make_window(owner: str, size, taps, strides, padding, dilation=1) -> Window:
+def make_window(
+    owner: str, size: Steps, taps: Setting, strides: Setting, padding: Padding, dilation: Setting = 1
+) -> Window:
     """Checks the settings against each other, gives each axis its own, and turns the padding into pairs."""
-    axes = len(size)
-    settings = {"window": taps, "strides": strides, "dilation": dilation}
-    taps, strides, dilation = (_per_axis(owner, name, value, axes) for name, value in settings.items())
+    taps = _per_axis(owner, "window", taps, len(size))
+    strides = _per_axis(owner, "strides", strides, len(size))
+    dilation = _per_axis(owner, "dilation", dilation, len(size))
     pairs = _pad_pairs(owner, size, taps, strides, padding, dilation)
     window = Window(tuple(size), taps, strides, pairs, dilation)
     if min(window.out) < 1:
@@ -99,14 +104,14 @@ def make_window(owner: str, size, taps, strides, padding, dilation=1) -> Window:
     return window
 
 
-def _per_axis(owner: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
+def _per_axis(owner: str, name: str, value: Setting, axes: int) -> Steps:
     values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
     if len(values) != axes or min(values) < 1:
         raise ValueError(f"{owner}: {name} is one positive integer, or one for each of {axes} axes; got {value}")
     return values
 
 
-def _pad_pairs(owner: str, size, taps, strides, padding, dilation) -> Pairs:
+def _pad_pairs(owner: str, size: Steps, taps: Steps, strides: Steps, padding: Padding, dilation: Steps) -> Pairs:
     if isinstance(padding, str) and padding.lower() in ("valid", "same"):
         extent = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
         return tuple(lax.padtype_to_pads(size, extent, strides, padding.upper()))
@@ -135,7 +140,7 @@ def kernel_grad(x: Array, g: Array, window: Window, rule: Rule = forward) -> Arr
     return jax.linear_transpose(lambda kernel: rule(x, kernel, window), kernel)(g)[0]
 
 
-def _ordered(x: Array, kernel: Array, strides, padding, x_dilation, dilation) -> Array:
+def _ordered(x: Array, kernel: Array, strides: Steps, padding: Pairs, x_dilation: Steps, dilation: Steps) -> Array:
     """XLA's convolution with its dimensions in the order in which they lie in memory."""
     batch, *axes, features = range(x.ndim)
     order, kernel_order = (batch, features, *axes), (features, features - 1, *range(len(axes)))
@@ -165,7 +170,7 @@ def input_grad_cpu(g: Array, kernel: Array, window: Window) -> Array:
         return _fold_patches(g, kernel, window)
     axes = range(len(window.size))
     flipped = lax.optimization_barrier(lax.rev(kernel, axes).swapaxes(-1, -2))
-    padding = [((k - 1) * d - a, (k - 1) * d - b) for _, k, _, (a, b), d in zip(*window, strict=True)]
+    padding = tuple(((k - 1) * d - a, (k - 1) * d - b) for _, k, _, (a, b), d in zip(*window, strict=True))
     ones = (1,) * len(axes)
     return _eigen(g, flipped, ones, padding, ones, window.dilation)
 
@@ -178,11 +183,11 @@ def kernel_grad_cpu(x: Array, g: Array, window: Window) -> Array:
     # The barriers keep XLA from folding the transposes into permuted dimensions, the slow ones in a loop.
     x, g = lax.optimization_barrier((x.swapaxes(0, -1), g.transpose(swap)))
     axes = zip(*window, window.out, strict=True)
-    padding = [(b, (k - 1) * d + (o - 1) * s + 1 - n - b) for n, k, s, (b, _), d, o in axes]
+    padding = tuple((b, (k - 1) * d + (o - 1) * s + 1 - n - b) for n, k, s, (b, _), d, o in axes)
     return _eigen(x, g, window.dilation, padding, (1,) * len(window.size), window.strides).transpose(swap)
 
 
-def _eigen(x: Array, kernel: Array, strides, padding, x_dilation, dilation) -> Array:
+def _eigen(x: Array, kernel: Array, strides: Steps, padding: Pairs, x_dilation: Steps, dilation: Steps) -> Array:
     """The convolution with the last axis of both operands spread out by 2, and strides and padding doubled.
 
     The sums are the same, but XLA's CPU backend hands such a convolution to Eigen rather than to the library
@@ -215,8 +220,8 @@ def _taps(x: Array, window: Window) -> Iterator[Array]:
     for tap in itertools.product(*map(range, window.taps)):
         start = [t * d for t, d in zip(tap, window.dilation, strict=True)]
         stop = [a + (o - 1) * s + 1 for a, o, s in zip(start, window.out, window.strides, strict=True)]
-        stop = (x.shape[0], *stop, *x.shape[x.ndim - rest :])
-        yield lax.slice(x, (0, *start, *[0] * rest), stop, (1, *window.strides, *[1] * rest))
+        limits = (x.shape[0], *stop, *x.shape[x.ndim - rest :])
+        yield lax.slice(x, (0, *start, *[0] * rest), limits, (1, *window.strides, *[1] * rest))
 
 
 @_in_float32
@@ -254,7 +259,7 @@ def _fold_patches(g: Array, kernel: Array, window: Window) -> Array:
 @_in_float32
 def _by_plane(x: Array, kernel: Array, window: Window) -> Array:
     """A sum of 2-D convolutions, one for each tap of the first axis: 2.6 to 7 times faster than a 3-D one."""
-    first, others = (Window(*(field[part] for field in window)) for part in (slice(1), slice(1, None)))
+    first, others = Window(*(field[:1] for field in window)), Window(*(field[1:] for field in window))  # type: ignore[arg-type]
     planes = (tap.reshape(-1, *tap.shape[2:]) for tap in _taps(x, first))
     y = sum(forward_p.bind(*pair, window=others, members=False) for pair in zip(planes, kernel, strict=True))
     return y.reshape(-1, *first.out, *y.shape[1:])
@@ -275,12 +280,12 @@ def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes
     compiled = jax.jit(primitive.bind, static_argnames=("window", "members"))
 
     @primitive.def_impl
-    def eager(a: Array, b: Array, **static) -> Array:
+    def eager(a: Array, b: Array, **static: Any) -> Array:
         with jax.disable_jit(False):
             return compiled(a, b, **static)
 
     @primitive.def_abstract_eval
-    def shape(a: Array, b: Array, **static):
+    def shape(a: Array, b: Array, **static: Any) -> Any:
         return jax.make_jaxpr(partial(run_anywhere, **static))(a, b).out_avals[0]
 
     batching.primitive_batchers[primitive] = partial(_batch, primitive, left, right)
@@ -299,27 +304,28 @@ def _one_by_one(rule: Callable) -> Callable:
     return lambda a, b: lax.map(lambda pair: rule(*pair), (a, b))
 
 
-def _batch(primitive: Primitive, left: Axes, right: Axes, operands, places, **static):
+def _batch(primitive: Primitive, left: Axes, right: Axes, operands: Any, places: Any, **static: Any) -> Any:
+    bind, members = partial(primitive.bind, window=static["window"]), static["members"]
     if None not in places:
-        return _batch_pairs(primitive, operands, places, **static)
-    return _batch_one(primitive, list(operands), places, left if places[1] is None else right, **static)
+        return _batch_pairs(bind, operands, places, members)
+    return _batch_one(bind, list(operands), places, left if places[1] is None else right, members)
 
 
-def _batch_pairs(primitive: Primitive, operands, places, *, window: Window, members: bool):
+def _batch_pairs(bind: Rule, operands: Any, places: Any, members: bool) -> tuple[Array, int]:
     a, b = (jnp.moveaxis(x, place, 0) for x, place in zip(operands, places, strict=True))
     if not members:
-        return primitive.bind(a, b, window=window, members=True), 0
-    y = primitive.bind(*(x.reshape(-1, *x.shape[2:]) for x in (a, b)), window=window, members=True)
+        return bind(a, b, members=True), 0
+    y = bind(*(x.reshape(-1, *x.shape[2:]) for x in (a, b)), members=True)
     return y.reshape(a.shape[0], -1, *y.shape[1:]), 0
 
 
-def _batch_one(primitive: Primitive, operands, places, axes: Axes, *, window: Window, members: bool):
+def _batch_one(bind: Rule, operands: list[Array], places: Any, axes: Axes, members: bool) -> tuple[Array, int]:
     which = 0 if places[1] is None else 1
     x, place = operands[which], places[which]
     axis, result = ((a + members if a >= 0 else a) % (x.ndim - 1) for a in axes)
     moved = jnp.moveaxis(x, place, axis)
     operands[which] = moved.reshape(*moved.shape[:axis], -1, *moved.shape[axis + 2 :])
-    y = primitive.bind(*operands, window=window, members=members)
+    y = bind(*operands, members=members)
     return y.reshape(*y.shape[:result], x.shape[place], -1, *y.shape[result + 1 :]), result
 
 
