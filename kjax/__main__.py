@@ -13,10 +13,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="kjax", description="kjax: deep learning on JAX with a Keras-like face.")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="train a small convolutional network on handwritten digits and show the result")
-    demo.add_argument("--dataset", choices=["digits", "mnist", "fashion_mnist"], default="digits",
-                      help="digits comes with kjax; the others are downloaded once (default: %(default)s)")
-    demo.add_argument("--epochs", type=positive, default=None, help="passes over the training data (default: 30 for digits, 3 for the others)")
+    demo = commands.add_parser(
+        "demo", help="train a small convolutional network on handwritten digits and show the result"
+    )
+    demo.add_argument(
+        "--dataset",
+        choices=["digits", "mnist", "fashion_mnist"],
+        default="digits",
+        help="digits comes with kjax; the others are downloaded once (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--epochs",
+        type=positive,
+        default=None,
+        help="passes over the training data (default: 30 for digits, 3 for the others)",
+    )
     demo.add_argument("--seed", type=int, default=0, help="decides weights, order and dropout (default: %(default)s)")
     demo.add_argument("--output", default="demo.png", help="where the picture goes (default: %(default)s)")
     options = parser.parse_args(arguments)

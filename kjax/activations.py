@@ -196,9 +196,7 @@ def glu(x: Array, axis: int = -1) -> Array:
     [1.5, 2.0]
     """
     if x.shape[axis] % 2:
-        raise ValueError(
-            f"glu: axis {axis} is cut in two halves, its length must be even; got shape {x.shape}"
-        )
+        raise ValueError(f"glu: axis {axis} is cut in two halves, its length must be even; got shape {x.shape}")
     a, b = jnp.split(x, 2, axis)
     return a * sigmoid(b)
 

@@ -27,7 +27,11 @@ def as_array(value: Any, name: str) -> Any:
         array = _numpy(value, name)
     if array.ndim == 0:
         raise ValueError(f"{name} is a single number; give an array whose first axis counts the examples")
-    return array if jax.config.jax_enable_x64 else array.astype(NARROW.get(array.dtype.name, array.dtype), copy=False)
+    return (
+        array
+        if jax.config.read("jax_enable_x64")
+        else array.astype(NARROW.get(array.dtype.name, array.dtype), copy=False)
+    )
 
 
 def _numpy(value: Any, name: str) -> np.ndarray:
@@ -50,14 +54,20 @@ def _from_objects(array: np.ndarray, value: Any, name: str) -> np.ndarray:
             return array.astype("float64")
         except (TypeError, ValueError):
             pass
-    columns = [str(c) for c, d in value.dtypes.items() if d.kind not in "biuf"] if hasattr(value, "dtypes") and value.ndim == 2 else []
+    columns = (
+        [str(c) for c, d in value.dtypes.items() if d.kind not in "biuf"]
+        if hasattr(value, "dtypes") and value.ndim == 2
+        else []
+    )
     where = f" in column {', '.join(columns)}" if columns else ""
     what = f"text ({text!r})" if text is not None else "objects that are no numbers"
     raise TypeError(f"{name} holds {what}{where}; turn it into numbers first, e.g. codes for categories")
 
 
 def _kind(array: np.ndarray) -> str:
-    return {"U": "text", "S": "bytes", "M": "dates", "m": "time spans", "c": "complex numbers"}.get(array.dtype.kind, "something")
+    return {"U": "text", "S": "bytes", "M": "dates", "m": "time spans", "c": "complex numbers"}.get(
+        array.dtype.kind, "something"
+    )
 
 
 def check_lengths(**arrays: Any) -> int:
@@ -104,9 +114,11 @@ def check_finite(**arrays: Any) -> None:
     for name, array in arrays.items():
         if array is None or not jnp.issubdtype(array.dtype, jnp.floating):
             continue
-        bad = ~np.isfinite(np.asarray(array, np.float32)).reshape(array.shape[0], -1).all(axis=1)
+        bad = np.logical_not(np.isfinite(np.asarray(array, np.float32)).reshape(len(array), -1).all(axis=1))
         if bad.any():
-            raise ValueError(f"{name} holds NaN or infinity in {bad.sum()} of {len(bad)} examples, the first in row {bad.argmax()}")
+            raise ValueError(
+                f"{name} holds NaN or infinity in {bad.sum()} of {len(bad)} examples, the first in row {bad.argmax()}"
+            )
 
 
 def class_weights(y: Any, class_weight: dict[int, float] | None, sample_weight: Any) -> Any:

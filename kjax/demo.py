@@ -1,4 +1,4 @@
-"""The demonstration: a small convolutional network on real pictures, its accuracy, its picture, and where the time went."""
+"""The demonstration: a small convolutional network on real pictures, its accuracy, its picture, where the time went."""
 
 import time
 from typing import Any
@@ -71,7 +71,10 @@ def run(dataset: str, epochs: int | None, seed: int, output: str, import_seconds
     print(f"\nheld-out accuracy: {accuracy:.2%} ({round(accuracy * len(x_test)):,} of {len(x_test):,})")
     steady = (total - watch.first_epoch) / max(1, len(history.epoch) - 1)
     compiled = max(0.0, watch.first_epoch - steady)
-    print(f"time: import {import_seconds:.1f} s, compile {compiled:.1f} s, train {total - compiled:.1f} s ({steady:.2f} s per epoch)")
+    print(
+        f"time: import {import_seconds:.1f} s, compile {compiled:.1f} s, "
+        f"train {total - compiled:.1f} s ({steady:.2f} s per epoch)"
+    )
     figure = demo_figure(history.history, history.epoch, x_test[..., 0], y_test, probabilities, CLASSES.get(dataset))
     figure.savefig(output, dpi=120)
     print(f"learning curves and predictions: {output}")

@@ -78,7 +78,7 @@ def explain_keywords(init: Callable, cls: type) -> Callable:
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         if type(self) is cls:
-            kwargs = cls.translate(kwargs)  # type: ignore[attr-defined]
+            kwargs = cls.translate(kwargs)
             refuse_unknown(kwargs, known, cls.__name__)
         try:
             init(self, *args, **kwargs)
@@ -165,7 +165,9 @@ def snake_case(name: str) -> str:
 
 def tuples(value: Any) -> Any:
     """Lists, at any depth, as tuples: a list cannot be hashed."""
-    return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) and not hasattr(value, "_fields") else value
+    return (
+        tuple(tuples(v) for v in value) if isinstance(value, list | tuple) and not hasattr(value, "_fields") else value
+    )
 
 
 def show(value: Any) -> str:

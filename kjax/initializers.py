@@ -48,9 +48,7 @@ class Initializer(Frozen):
             name, value = f"{type(self).__name__}: {field.name}", getattr(self, field.name)
             if field.name == "seed" and value is not None and not is_int(value):
                 raise TypeError(f"{name} must be an integer or None; got {value!r}")
-            if isinstance(field.default, float) and not (
-                isinstance(value, int | float) and math.isfinite(value)
-            ):
+            if isinstance(field.default, float) and not (isinstance(value, int | float) and math.isfinite(value)):
                 raise TypeError(f"{name} must be a finite number; got {value!r}")
 
     def __call__(self, key: Array | None, shape: int | Sequence[int], dtype: Any = jnp.float32) -> Array:

@@ -47,7 +47,7 @@ class Epoch:
         self.totals = _fresh(trainer, *self.shapes)
 
     def dispatches(self, pace: "Pace") -> Iterator[tuple[int, tuple[Any, ...], bool]]:
-        """For each dispatch: the steps done after it, its rows with the first and the last step, whether any is padding.
+        """For each dispatch: the steps done after it, its rows with the first and last step, whether any is padding.
 
         Times each dispatch, so that `pace` can say how long the next should be.
         """
@@ -104,7 +104,9 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
                 progress.epoch_begin(number, epoch.steps)
                 logs = _train(model, epoch, pace, hooks, progress, interrupted)
                 if validation is not None:
-                    logs |= {f"val_{name}": value for name, value in evaluate(model, validation, plan.batch_size).items()}
+                    logs |= {
+                        f"val_{name}": value for name, value in evaluate(model, validation, plan.batch_size).items()
+                    }
                 progress.epoch_end(logs)
                 _call(hooks, "on_epoch_end", number, logs)
                 if model.stop_training:
@@ -131,7 +133,9 @@ def _train(
         interrupted()
         if pace.single:
             _call(hooks, "on_train_batch_begin", done - 1)
-        model.state, epoch.totals = train_rows(epoch.trainer, model.state, epoch.totals, epoch.data, *batches, padded=padded)
+        model.state, epoch.totals = train_rows(
+            epoch.trainer, model.state, epoch.totals, epoch.data, *batches, padded=padded
+        )
         jax.block_until_ready(epoch.totals)
         if pace.single or progress.verbose == 1:
             progress.update(done, logs := epoch.logs())

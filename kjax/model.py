@@ -39,7 +39,7 @@ class Model(Network):
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer; assigning one with other numbers (`model.optimizer.replace(lr=0.1)`) compiles nothing again."""
+        """The optimizer; giving it other numbers (`model.optimizer = optimizer.replace(lr=0.1)`) compiles nothing."""
         return self.trainer.optimizer
 
     @optimizer.setter
@@ -57,7 +57,11 @@ class Model(Network):
 
     @explained
     def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, loss_weights: Any = None,
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
         sample_weight_mode: str | None = None,
     ) -> None:
         """Says what to train for; the weights stay, the optimizer starts afresh.
@@ -81,7 +85,9 @@ class Model(Network):
         if self._state is not None:
             self._state = self._state.replace(opt_state=self._trainer.init_optimizer(self._state.params))
 
-    def _batch(self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None, names: Sequence[str] = ("x", "y")) -> Any:
+    def _batch(
+        self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None, names: Sequence[str] = ("x", "y")
+    ) -> Any:
         """`(x, y)` or `(x, y, weights)`, checked."""
         trainer = self.trainer
         x, y = self._input(x, names[0]), arrays.as_array(y, names[1])
@@ -105,10 +111,21 @@ class Model(Network):
 
     @explained
     def fit(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: int = 1,
-        callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
-        shuffle: bool | str = True, class_weight: dict[int, float] | None = None, sample_weight: Any = None,
-        initial_epoch: int = 0, *, check_finite: bool = False,
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int = 1,
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        *,
+        check_finite: bool = False,
     ) -> History:
         """Trains for a number of passes over the data.
 
@@ -163,11 +180,18 @@ class Model(Network):
             return None
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError(f"validation_data is (x, y) or (x, y, sample_weight); got {type(data).__name__}")
-        return self._batch(data[0], data[1], data[2] if len(data) == 3 else None, names=("validation x", "validation y"))
+        return self._batch(
+            data[0], data[1], data[2] if len(data) == 3 else None, names=("validation x", "validation y")
+        )
 
     @explained
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: int = 1, sample_weight: Any = None,
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int = 1,
+        sample_weight: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """The loss, or a list of the loss and the metrics (`metrics_names` has the order), over all examples."""
@@ -183,7 +207,12 @@ class Model(Network):
 
     @explained
     def train_on_batch(
-        self, x: Any, y: Any, sample_weight: Any = None, class_weight: dict[int, float] | None = None, return_dict: bool = False
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
     ) -> Any:
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
         batch = self._batch(x, y, sample_weight, class_weight)
@@ -215,5 +244,7 @@ def single_number(loss_weights: Any) -> float:
     if weight is None:
         return 1.0
     if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise ValueError(f"loss_weights is a number, or a list of one, for a model with one output; got {loss_weights!r}")
+        raise ValueError(
+            f"loss_weights is a number, or a list of one, for a model with one output; got {loss_weights!r}"
+        )
     return float(weight)

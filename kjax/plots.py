@@ -1,4 +1,4 @@
-"""Pictures of training, as matplotlib figures; needs `pip install "kjax[plot]"`. Nothing here touches pyplot's state."""
+"""Pictures of training, as matplotlib figures; needs `pip install "kjax[plot]"`. Nothing here touches pyplot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -60,7 +60,9 @@ def draw_curves(axes: Any, name: str, history: dict[str, list[float]], epochs: S
     axes.legend(frameon=False)
 
 
-def plot_predictions(images: Any, labels: Any, probabilities: Any, class_names: Sequence[str] | None = None, columns: int = 8) -> Any:
+def plot_predictions(
+    images: Any, labels: Any, probabilities: Any, class_names: Sequence[str] | None = None, columns: int = 8
+) -> Any:
     """Pictures with the predicted class and its probability; where it is wrong, in red with the true class.
 
     Args:
@@ -77,7 +79,9 @@ def plot_predictions(images: Any, labels: Any, probabilities: Any, class_names: 
     return figure
 
 
-def draw_predictions(panels: Any, images: Any, labels: Any, probabilities: Any, class_names: Sequence[str] | None) -> None:
+def draw_predictions(
+    panels: Any, images: Any, labels: Any, probabilities: Any, class_names: Sequence[str] | None
+) -> None:
     """One picture into each panel; panels left over stay empty."""
     names = class_names or [str(i) for i in range(np.shape(probabilities)[-1])]
     for axes in panels.flat:
@@ -91,8 +95,13 @@ def draw_predictions(panels: Any, images: Any, labels: Any, probabilities: Any, 
 
 
 def demo_figure(
-    history: dict[str, list[float]], epochs: Sequence[int], images: Any, labels: Any, probabilities: Any,
-    class_names: Sequence[str] | None = None, shown: int = 24,
+    history: dict[str, list[float]],
+    epochs: Sequence[int],
+    images: Any,
+    labels: Any,
+    probabilities: Any,
+    class_names: Sequence[str] | None = None,
+    shown: int = 24,
 ) -> Any:
     """Learning curves on the left, pictures with predictions on the right, the wrong ones first."""
     figure = new_figure(12, 6)
@@ -100,11 +109,12 @@ def demo_figure(
     names = [name for name in history if not name.startswith("val_")]
     for axes, name in zip(left.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
         draw_curves(axes, name, history, epochs)
-    wrong = np.asarray(probabilities).argmax(-1) != np.asarray(labels)
+    images, labels, probabilities = np.asarray(images), np.asarray(labels), np.asarray(probabilities)
+    wrong = probabilities.argmax(-1) != labels
     chosen = np.argsort(~wrong, kind="stable")[:shown]
     columns = 6
     panels = right.subplots(-(-len(chosen) // columns), columns, squeeze=False)
-    draw_predictions(panels, *(np.asarray(a)[chosen] for a in (images, labels, probabilities)), class_names)
-    right.suptitle(f"{len(labels) - int(wrong.sum()):,} of {len(labels):,} held-out pictures right; the {int(wrong.sum())} wrong first"
-                   if wrong.sum() <= shown else f"{len(labels) - int(wrong.sum()):,} of {len(labels):,} held-out pictures right", fontsize=11)
+    draw_predictions(panels, images[chosen], labels[chosen], probabilities[chosen], class_names)
+    title = f"{len(labels) - wrong.sum():,} of {len(labels):,} held-out pictures right"
+    right.suptitle(title + (f"; the {wrong.sum()} wrong first" if wrong.sum() <= shown else ""), fontsize=11)
     return figure

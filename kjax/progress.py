@@ -30,7 +30,9 @@ class Progress:
         if self.verbose and epoch is not None:
             print(f"Epoch {epoch + 1}/{self.epochs}", file=self.file)
         if self.moves:
-            self._bar = bar(self.notebook)(total=total_steps, bar_format=BAR, leave=False, file=self.file, mininterval=0.1)
+            self._bar = bar(self.notebook)(
+                total=total_steps, bar_format=BAR, leave=False, file=self.file, mininterval=0.1
+            )
 
     def update(self, step: int, logs: dict[str, float]) -> None:
         """Moves the bar to `step`."""
@@ -45,7 +47,11 @@ class Progress:
             seconds = time.perf_counter() - self.began
             each = seconds / self.total
             rate = f"{each:.1f}s" if each >= 1 else f"{each * 1e3:.0f}ms" if each >= 1e-3 else f"{each * 1e6:.0f}us"
-            print(f"{self.total}/{self.total} - {seconds:.1f}s - {rate}/step - {written(logs)}", file=self.file, flush=True)
+            print(
+                f"{self.total}/{self.total} - {seconds:.1f}s - {rate}/step - {written(logs)}",
+                file=self.file,
+                flush=True,
+            )
 
     def close(self) -> None:
         """Takes the bar away."""

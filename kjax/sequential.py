@@ -35,7 +35,7 @@ class Sequential(Model):
     @explained
     def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None, seed: int | None = 0):
         super().__init__(Serial(()), name, seed)
-        self._change(Serial(list(layers) if layers is not None else []))
+        self._change(Serial(tuple(layers or ())))
 
     def add(self, layer: Layer) -> None:
         """Appends a layer. Weights that the model has by then stay.
@@ -95,5 +95,3 @@ class Sequential(Model):
 
     def _wanted(self) -> tuple[int | None, ...]:
         return self._own[0].input_shape or super()._wanted()
-
-

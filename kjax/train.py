@@ -207,7 +207,7 @@ class Trainer(Frozen):
         return total + jnp.asarray(penalty, total.dtype), predictions, net_state
 
     def _on_logits(self) -> tuple[Layer, Any, Any]:
-        """The network up to its logits, the activation behind them, and the loss that takes them, where there is one."""
+        """The network up to its logits, the activation behind them, the loss that takes them (if any)."""
         net, activation = split_activation(self.net)
         loss = activation and losses.on_logits(self.loss, activation)
         return (net, activation, loss) if loss else (self.net, None, self.loss)
@@ -250,7 +250,7 @@ def unpack(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
     """`(x, y, sample_weight)` of a batch; the weight may be left out."""
     if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
         raise ValueError(f"a batch is (x, y) or (x, y, sample_weight); got {type(batch).__name__} of {len(batch)}")
-    return (*batch, None) if len(batch) == 2 else tuple(batch)  # type: ignore[return-value]
+    return (*batch, None) if len(batch) == 2 else tuple(batch)
 
 
 def take_rows(data: Any, rows: jax.Array, padded: bool) -> tuple[Any, Any]:

@@ -28,7 +28,9 @@ def to_categorical(y: Any, num_classes: int | None = None, dtype: Any = "float32
     top = int(labels.max(initial=-1))
     classes = top + 1 if num_classes is None else num_classes
     if labels.min(initial=0) < 0 or top >= classes:
-        raise ValueError(f"to_categorical: y holds {int(labels.min(initial=0))} to {top}, but classes run from 0 to {classes - 1}")
+        raise ValueError(
+            f"to_categorical: y holds {int(labels.min(initial=0))} to {top}, but classes run from 0 to {classes - 1}"
+        )
     one_hot = np.zeros((labels.size, classes), dtype)
     one_hot[np.arange(labels.size), labels.ravel()] = 1
     return one_hot.reshape(*labels.shape, classes)

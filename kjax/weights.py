@@ -1,4 +1,4 @@
-"""A network's arrays in the order and under the names that people know: one layer after the other, kernel before bias."""
+"""A network's arrays in the order and under the names that people know: layer after layer, kernel before bias."""
 
 import os
 import pathlib
@@ -42,9 +42,9 @@ def ordered(params: Any, state: Any, inner: Path = ()) -> Iterable[Path]:
         if not isinstance(value, dict) and name != "penalty":
             yield ("state", *inner, name)
     for name in [*params, *(n for n in state if n not in params)]:
-        below = params.get(name, {}), state.get(name, {})
-        if any(isinstance(b, dict) and b for b in below):
-            yield from ordered(*(b if isinstance(b, dict) else {} for b in below), inner=(*inner, name))
+        below = [b if isinstance(b, dict) else {} for b in (params.get(name), state.get(name))]
+        if any(below):
+            yield from ordered(below[0], below[1], (*inner, name))
 
 
 def label(path: Path) -> str:
@@ -76,7 +76,9 @@ def fitted(values: Sequence[Any], old: Sequence[Any], names: Sequence[str]) -> l
         wanted = ", ".join(f"{n} {tuple(o.shape)}" for n, o in zip(names, old, strict=True))
         raise ValueError(f"got {len(values)} weight arrays, but there are {len(old)}: {wanted}")
     arrays = [np.asarray(v) for v in values]
-    wrong = [f"{n} is {o.shape}, got {a.shape}" for n, o, a in zip(names, old, arrays, strict=True) if o.shape != a.shape]
+    wrong = [
+        f"{n} is {o.shape}, got {a.shape}" for n, o, a in zip(names, old, arrays, strict=True) if o.shape != a.shape
+    ]
     if wrong:
         raise ValueError(f"weights of wrong shapes: {'; '.join(wrong)}")
     return [jax.numpy.array(a, o.dtype) for a, o in zip(arrays, old, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+
 from kjax import nn, regularizers
 
 
@@ -46,8 +47,13 @@ def plus(x, by=0.0):
 
 
 OPTIONS = dict(  # everything that Dense and Conv2D share
-    kernel_regularizer=regularizers.l2(0.1), bias_regularizer="l1", activity_regularizer="l2", kernel_constraint="max_norm",
-    bias_constraint="non_neg", kernel_initializer="he_normal", bias_initializer="ones",
+    kernel_regularizer=regularizers.l2(0.1),
+    bias_regularizer="l1",
+    activity_regularizer="l2",
+    kernel_constraint="max_norm",
+    bias_constraint="non_neg",
+    kernel_initializer="he_normal",
+    bias_initializer="ones",
 )
 
 CASES = [

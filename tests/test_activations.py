@@ -231,15 +231,11 @@ def test_half_precision_stays_so(name, case, dtype):
 
 @cases(lambda case: case.keras)
 def test_like_keras(name, case):
-    settings = {
-        "negative_slope" if k == "alpha" and name == "relu" else k: v for k, v in case.settings.items()
-    }
+    settings = {"negative_slope" if k == "alpha" and name == "relu" else k: v for k, v in case.settings.items()}
     x = away_from(case.kinks, X).astype(np.float32)
     with keras_allowed():
         wanted = np.asarray(getattr(keras.activations, name)(jnp.asarray(x), **settings))
-    np.testing.assert_allclose(
-        function(name, case)(jnp.asarray(x)), wanted, rtol=2e-6, atol=max(case.atol, 1e-6)
-    )
+    np.testing.assert_allclose(function(name, case)(jnp.asarray(x)), wanted, rtol=2e-6, atol=max(case.atol, 1e-6))
 
 
 def weights(y):
@@ -300,9 +296,7 @@ def test_jit_and_vmap_change_nothing(name, case):
     f, x = function(name, case), jnp.asarray(X, jnp.float32)
     # Fusion may round once less.
     np.testing.assert_allclose(jax.jit(f)(x), f(x), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(
-        jax.jit(jax.vmap(f))(x), jnp.stack([f(row) for row in x]), rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(jax.jit(jax.vmap(f))(x), jnp.stack([f(row) for row in x]), rtol=1e-6, atol=1e-6)
 
 
 @every_case
@@ -319,9 +313,7 @@ def test_the_gradient_at_the_kink_is_that_of_the_flat_side(name):
     assert float(jax.grad(activations.relu6)(6.0)) == 0.0
 
 
-@pytest.mark.parametrize(
-    "name", ["gelu", "silu", "mish", "softplus", "elu", "softmax", "log_softmax", "sparsemax"]
-)
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish", "softplus", "elu", "softmax", "log_softmax", "sparsemax"])
 def test_float16_is_finite_at_the_extremes(name):
     x = jnp.array([0.0, 1.0, -1.0, -1e4, 1e4], jnp.float16)
     for got in derivatives(getattr(activations, name))(x):

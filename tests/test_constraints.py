@@ -119,12 +119,7 @@ def test_numpy_numbers_bring_no_dtype_along():
 def test_get():
     for name in constraints.NAMES:
         assert isinstance(constraints.get(name), constraints.Constraint)
-    assert (
-        constraints.get("maxnorm")
-        == constraints.get("MaxNorm")
-        == constraints.get("max_norm")
-        == MaxNorm(2, 0)
-    )
+    assert constraints.get("maxnorm") == constraints.get("MaxNorm") == constraints.get("max_norm") == MaxNorm(2, 0)
     assert constraints.max_norm(3.0, axis=[0, 1]) == MaxNorm(3.0, (0, 1))
     assert constraints.get(NonNeg) == NonNeg() and constraints.get(None) is None
     assert constraints.get(jnp.abs) is jnp.abs and constraints.get(UnitNorm(1)) == UnitNorm(1)

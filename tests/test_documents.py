@@ -6,15 +6,16 @@ import pathlib
 import pkgutil
 import re
 
-import kjax
 import pytest
+
+import kjax
 
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(kjax.__path__, "kjax.") if not m.name.endswith("__main__")]
 
 
 def blocks(name):
-    """The Python blocks of a document that are programs (those that only show a signature start with `params, state =`)."""
+    """The Python blocks of a document that are programs (a mere signature starts with `params, state =`)."""
     found = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     return [block for block in found if not block.startswith("params, state =")]
 

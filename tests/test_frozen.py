@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 from kjax.frozen import Frozen, pair, require_between, require_int, suggest
 
 

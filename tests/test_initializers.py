@@ -151,9 +151,7 @@ def test_a_seed_replaces_the_key(cls):
     assert (a == seeded(jax.random.key(9), (4, 5))).all() and (a == seeded(None, (4, 5))).all()
     assert (a == cls()(jax.random.key(3), (4, 5))).all()
     assert (a != cls(seed=4)(KEY, (4, 5))).any() and cls(seed=4) != seeded
-    with pytest.raises(
-        TypeError, match=r"draws random numbers: give a key, as jax.random.key\(0\), or a seed="
-    ):
+    with pytest.raises(TypeError, match=r"draws random numbers: give a key, as jax.random.key\(0\), or a seed="):
         cls()(None, (4, 5))
     with pytest.raises(TypeError, match="seed must be an integer or None; got 'x'"):
         cls(seed="x")

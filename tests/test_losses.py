@@ -32,9 +32,7 @@ def test_every_loss_in_float32_matches_float64(row):
     with jax.enable_x64(True):
         exact = row[3](y_true.astype(np.float64) if row[1] != "labels" else y_true, y_pred.astype(np.float64))
         assert exact.dtype == jnp.float64
-    np.testing.assert_allclose(
-        row[3](y_true, y_pred), exact, rtol=3e-6, atol=2e-7 * max(1, np.abs(y_pred).max())
-    )
+    np.testing.assert_allclose(row[3](y_true, y_pred), exact, rtol=3e-6, atol=2e-7 * max(1, np.abs(y_pred).max()))
 
 
 @each_row
@@ -96,24 +94,18 @@ TORCH = {
     "categorical_crossentropy_smooth": losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
     "sparse_categorical_crossentropy": losses.sparse_categorical_crossentropy,
     "sparse_categorical_crossentropy_logits": losses.SparseCategoricalCrossentropy(from_logits=True),
-    "sparse_categorical_crossentropy_ignore": losses.SparseCategoricalCrossentropy(
-        from_logits=True, ignore_class=-1
-    ),
+    "sparse_categorical_crossentropy_ignore": losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1),
     "hinge": losses.hinge,
 }
 
 
 @pytest.mark.parametrize("case", sorted({key.split("/")[0] for key in recorded()}))
 def test_values_and_gradients_are_pytorchs(case):
-    y_true, y_pred, values, gradient = (
-        recorded()[f"{case}/{key}"] for key in ("y_true", "y_pred", "values", "grad")
-    )
+    y_true, y_pred, values, gradient = (recorded()[f"{case}/{key}"] for key in ("y_true", "y_pred", "values", "grad"))
     with jax.enable_x64(True):
         found, pull = jax.vjp(lambda p: TORCH[case](y_true, p), jnp.asarray(y_pred))
         np.testing.assert_allclose(found, values, rtol=1e-12, atol=1e-12)
-        if (
-            case != "sparse_categorical_crossentropy"
-        ):  # Keras divides probabilities by their sum, which has a gradient
+        if case != "sparse_categorical_crossentropy":  # Keras divides probabilities by their sum, which has a gradient
             np.testing.assert_allclose(pull(jnp.ones_like(found))[0], gradient, rtol=1e-10, atol=1e-12)
 
 
@@ -151,9 +143,7 @@ def test_a_label_that_is_no_class_gives_nan():
 
 
 def test_nothing_is_broadcast():
-    with pytest.raises(
-        ValueError, match=r"mean_squared_error: y_true has shape \(3, 1\), but y_pred has \(3, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"mean_squared_error: y_true has shape \(3, 1\), but y_pred has \(3, 2\)"):
         losses.mean_squared_error(np.zeros((3, 1)), np.zeros((3, 2)))
     assert losses.mean_squared_error(np.zeros(3), np.ones((3, 1))).shape == (3,)
 
@@ -161,7 +151,5 @@ def test_nothing_is_broadcast():
 def test_every_loss_is_tested():
     tested = {type(row[3]).__name__ for row in ROWS}
     assert tested == set(registry.CLASSES), "a loss without a row"
-    assert {cls.of for cls in registry.CLASSES.values()} | {losses.cosine_proximity} == set(
-        registry.FUNCTIONS.values()
-    )
+    assert {cls.of for cls in registry.CLASSES.values()} | {losses.cosine_proximity} == set(registry.FUNCTIONS.values())
     assert {key.split("/")[0] for key in recorded()} == set(TORCH)

@@ -24,9 +24,7 @@ def test_functions_by_name(name):
 @pytest.mark.parametrize("name", sorted(registry.CLASSES))
 def test_objects_by_name_hash_and_pickle(name):
     loss = losses.get(name)
-    assert loss == getattr(losses, name)() == losses.get(getattr(losses, name)) and hash(loss) == hash(
-        losses.get(name)
-    )
+    assert loss == getattr(losses, name)() == losses.get(getattr(losses, name)) and hash(loss) == hash(losses.get(name))
     assert pickle.loads(pickle.dumps(loss)) == loss
     assert losses.name(loss) == loss.of.__name__ == losses.name(loss.of)
 

@@ -69,9 +69,7 @@ def test_padded_batches_have_the_loss_and_gradient_of_short_ones():
 
 
 def test_ignored_labels_are_left_out_of_the_mean_as_in_pytorch():
-    y, z, values = (
-        recorded()[f"sparse_categorical_crossentropy_ignore/{k}"] for k in ("y_true", "y_pred", "values")
-    )
+    y, z, values = (recorded()[f"sparse_categorical_crossentropy_ignore/{k}"] for k in ("y_true", "y_pred", "values"))
     loss = losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
     mean = losses.mean_loss(loss, y, jnp.asarray(z, jnp.float32))
     np.testing.assert_allclose(mean, values[y != -1].mean(), rtol=1e-6)
@@ -109,7 +107,4 @@ def test_weights_that_do_not_fit(call, message):
 
 
 def test_a_loss_that_reduces_by_itself_passes():
-    assert (
-        losses.mean_loss(lambda t, p: jnp.mean(jnp.square(t - p)), jnp.zeros((3, 1)), 2 * jnp.ones((3, 1)))
-        == 4.0
-    )
+    assert losses.mean_loss(lambda t, p: jnp.mean(jnp.square(t - p)), jnp.zeros((3, 1)), 2 * jnp.ones((3, 1))) == 4.0

@@ -125,9 +125,7 @@ def test_binary_metrics_are_scikit_learns(weight):
 
 def test_mean_iou_and_r2_are_scikit_learns():
     y, p = DATA["ids"]
-    np.testing.assert_allclose(
-        run(metrics.MeanIoU(K), y, p), sk.jaccard_score(y, p, average="macro"), rtol=1e-6
-    )
+    np.testing.assert_allclose(run(metrics.MeanIoU(K), y, p), sk.jaccard_score(y, p, average="macro"), rtol=1e-6)
     t, p = DATA["real"]
     t, p = t + np.float32(1000), p + np.float32(1000)
     wanted = sk.r2_score(t.astype(float), p.astype(float), multioutput="raw_values", sample_weight=WEIGHT)
@@ -168,9 +166,7 @@ def test_counts_stay_exact_beyond_two_to_the_24():
 def test_an_epoch_of_small_values_keeps_its_digits():
     values = np.random.default_rng(2).uniform(size=20_000).astype(np.float32)
     mean = metrics.Mean()
-    state = jax.jit(
-        lambda: jax.lax.scan(lambda s, v: (mean.update(s, v, 128.0), None), mean.init(), values)[0]
-    )()
+    state = jax.jit(lambda: jax.lax.scan(lambda s, v: (mean.update(s, v, 128.0), None), mean.init(), values)[0])()
     assert float(mean.result(state)) == pytest.approx(values.astype(np.float64).mean(), rel=6e-8)
 
 

@@ -36,14 +36,9 @@ def test_get_takes_losses_classes_and_functions():
     def mine(y_true, y_pred):
         return jnp.abs(y_true - y_pred)[:, 0]
 
-    assert metrics.get(None) is None and metrics.get(metrics.AUC) == metrics.AUC() == metrics.get(
-        metrics.AUC()
-    )
+    assert metrics.get(None) is None and metrics.get(metrics.AUC) == metrics.AUC() == metrics.get(metrics.AUC())
     assert metrics.get(losses.mse) == metrics.MeanOf(losses.mean_squared_error)
-    assert (
-        metrics.get(losses.Huber(2.0)).name == "huber"
-        and metrics.get(losses.Huber).function == losses.Huber()
-    )
+    assert metrics.get(losses.Huber(2.0)).name == "huber" and metrics.get(losses.Huber).function == losses.Huber()
     assert metrics.get(mine).name == "mine" and metrics.get(lambda t, p: t).name == "metric"
     t, p = DATA["real"]
     np.testing.assert_allclose(run(metrics.get(mine), t, p), np.abs(t - p)[:, 0].mean(), rtol=1e-6)
@@ -53,9 +48,7 @@ def test_a_function_that_reduces_counts_by_batch_size():
     t, p = DATA["real"]
     metric = metrics.get(lambda t, p: jnp.mean(jnp.square(t - p)))
     np.testing.assert_allclose(run(metric, t, p, splits=(10,)), np.square(t - p).mean(), rtol=1e-6)
-    with pytest.raises(
-        ValueError, match="'metric' gave one number for a batch, so weights cannot be applied"
-    ):
+    with pytest.raises(ValueError, match="'metric' gave one number for a batch, so weights cannot be applied"):
         run(metric, t, p, WEIGHT)
 
 

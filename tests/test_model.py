@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from kjax import Model, Sequential, loop, losses, model, nn, optim, regularizers, train
 from kjax.callbacks import Callback
 from kjax.datasets import digits
@@ -22,8 +23,15 @@ def data(n=70, seed=0):
 
 
 def classifier(seed=0, dropout=0.3, **options):
-    made = Sequential([Dense(8, activation="relu", input_shape=(5,)), Dropout(dropout), Dense(2, activation="softmax")], seed=seed)
-    options = {"optimizer": optim.SGD(lr=0.1, momentum=0.9), "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"], **options}
+    made = Sequential(
+        [Dense(8, activation="relu", input_shape=(5,)), Dropout(dropout), Dense(2, activation="softmax")], seed=seed
+    )
+    options = {
+        "optimizer": optim.SGD(lr=0.1, momentum=0.9),
+        "loss": "sparse_categorical_crossentropy",
+        "metrics": ["accuracy"],
+        **options,
+    }
     made.compile(**options)
     return made
 
@@ -36,6 +44,7 @@ def traces(monkeypatch):
         (loop, "train_rows", train.Trainer.train_rows), (loop, "eval_rows", train.Trainer.eval_rows),
         (model, "_train_step", train.Trainer.train_step), (model, "_eval_step", train.Trainer.eval_step),
     ]:  # fmt: skip
+
         def counted(*args, name=name, method=method, **kwargs):
             counts[name] = counts.get(name, 0) + 1
             return method(*args, **kwargs)
@@ -89,7 +98,11 @@ def test_padding_changes_neither_gradient_nor_statistics_nor_penalty():
     x, y = data(70)
 
     def made():
-        net = [Dense(4, activity_regularizer=regularizers.l2(0.1), input_shape=(5,)), BatchNormalization(momentum=0.5), Dense(2, "softmax")]
+        net = [
+            Dense(4, activity_regularizer=regularizers.l2(0.1), input_shape=(5,)),
+            BatchNormalization(momentum=0.5),
+            Dense(2, "softmax"),
+        ]
         built = Sequential(net)
         built.compile(optim.SGD(0.5), "sparse_categorical_crossentropy")
         return built
@@ -121,7 +134,13 @@ def test_pure_pieces_alone_give_the_facades_losses_bit_for_bit():
     (x, y), _ = digits.load_data()
     x = x[:96, ..., None].astype("float32") / 16
     y = y[:96]
-    layers = [Conv2D(8, 3, activation="relu", input_shape=(8, 8, 1)), MaxPooling2D(), Dropout(0.25), Flatten(), Dense(10, activation="softmax")]
+    layers = [
+        Conv2D(8, 3, activation="relu", input_shape=(8, 8, 1)),
+        MaxPooling2D(),
+        Dropout(0.25),
+        Flatten(),
+        Dense(10, activation="softmax"),
+    ]
     made = Sequential(layers, seed=3)
     made.compile(optim.Adam(), "sparse_categorical_crossentropy")
     seen = [made.train_on_batch(x[i : i + 32], y[i : i + 32]) for i in (0, 32, 64)]
@@ -157,12 +176,16 @@ def test_weights_per_example_class_and_time_step():
     made = classifier(dropout=0.0, optimizer=optim.SGD(0.0), metrics=[])
     p = made.predict(x)
     value = -np.log(p[np.arange(40), y])
-    np.testing.assert_allclose(made.fit(x, y, sample_weight=w, verbose=0).history["loss"][0], (value * w).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        made.fit(x, y, sample_weight=w, verbose=0).history["loss"][0], (value * w).mean(), rtol=1e-6
+    )
     classes = np.where(y == 1, 5.0, 0.5)
     got = made.fit(x, y, class_weight={0: 0.5, 1: 5.0}, sample_weight=w, verbose=0).history["loss"][0]
     np.testing.assert_allclose(got, (value * w * classes).mean(), rtol=1e-6)
     np.testing.assert_allclose(made.evaluate(x, y, sample_weight=w, verbose=0), (value * w).mean(), rtol=1e-6)
-    np.testing.assert_allclose(made.train_on_batch(x, y, class_weight={1: 5.0}), (value * np.where(y == 1, 5.0, 1.0)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        made.train_on_batch(x, y, class_weight={1: 5.0}), (value * np.where(y == 1, 5.0, 1.0)).mean(), rtol=1e-6
+    )
 
     series = Sequential([Dense(1, input_shape=(3, 5))])
     series.compile("sgd", "mse", sample_weight_mode="temporal")
@@ -175,7 +198,17 @@ def test_weights_per_example_class_and_time_step():
 
 def test_regularizers_constraints_and_loss_weight_act():
     x, y = np.ones((8, 2), "float32"), np.zeros((8, 1), "float32")
-    made = Sequential([Dense(1, kernel_initializer="ones", kernel_regularizer=regularizers.l2(0.5), kernel_constraint="unit_norm", input_shape=(2,))])
+    made = Sequential(
+        [
+            Dense(
+                1,
+                kernel_initializer="ones",
+                kernel_regularizer=regularizers.l2(0.5),
+                kernel_constraint="unit_norm",
+                input_shape=(2,),
+            )
+        ]
+    )
     made.compile(optim.SGD(0.1), "mse", loss_weights=3.0)
     np.testing.assert_allclose(made.train_on_batch(x, y), 3 * 4 + 0.5 * 2, rtol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(made.get_weights()[0]), 1.0, rtol=1e-6)
@@ -183,7 +216,9 @@ def test_regularizers_constraints_and_loss_weight_act():
 
 def test_frozen_layers_stay_and_cost_no_optimizer_memory():
     x, y = data()
-    made = Sequential([Dense(4, trainable=False, input_shape=(5,)), BatchNormalization(trainable=False), Dense(2, "softmax")])
+    made = Sequential(
+        [Dense(4, trainable=False, input_shape=(5,)), BatchNormalization(trainable=False), Dense(2, "softmax")]
+    )
     made.compile(optim.Adam(), "sparse_categorical_crossentropy")
     before = made.get_weights()
     made.fit(x, y, verbose=0)
@@ -260,7 +295,9 @@ def test_predict_on_any_number_of_rows_and_its_siblings():
 
 
 def test_layers_are_found_with_their_weights():
-    made = Sequential([Dense(4, name="first", input_shape=(3,)), nn.Serial([Dense(2), Activation("relu")], name="block")])
+    made = Sequential(
+        [Dense(4, name="first", input_shape=(3,)), nn.Serial([Dense(2), Activation("relu")], name="block")]
+    )
     assert [layer.name for layer in made.layers] == ["first", "block/dense", "block/activation"]
     view = made.get_layer("block/dense")
     assert view.units == 2 and view.count_params() == 10 and made.get_layer(index=0).name == "first"
@@ -270,10 +307,14 @@ def test_layers_are_found_with_their_weights():
 
 
 def test_summary_counts(capsys):
-    Sequential([Conv2D(32, (3, 3), input_shape=(28, 28, 1)), BatchNormalization(), Flatten(), Dense(10, trainable=False)]).summary()
+    Sequential(
+        [Conv2D(32, (3, 3), input_shape=(28, 28, 1)), BatchNormalization(), Flatten(), Dense(10, trainable=False)]
+    ).summary()
     said = capsys.readouterr().out
     assert "conv2d (Conv2D)" in said and "(None, 26, 26, 32)" in said and "320" in said
-    assert "Total params: 216,778" in said and "Trainable params: 384" in said and "Non-trainable params: 216,394" in said
+    assert (
+        "Total params: 216,778" in said and "Trainable params: 384" in said and "Non-trainable params: 216,394" in said
+    )
 
 
 def test_weights_file_round_trip_and_refusal(tmp_path):
@@ -287,7 +328,11 @@ def test_weights_file_round_trip_and_refusal(tmp_path):
     wrong = Sequential([Dense(9, input_shape=(5,), name="other"), Dropout(0.1), Dense(3, name="dense_1")])
     with pytest.raises(ValueError) as caught:
         wrong.load_weights(path)
-    for part in ("other/kernel is missing", "dense/kernel is not in the model", "dense_1/kernel has shape (8, 2), the model's (9, 3)"):
+    for part in (
+        "other/kernel is missing",
+        "dense/kernel is not in the model",
+        "dense_1/kernel has shape (8, 2), the model's (9, 3)",
+    ):
         assert part in str(caught.value)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="no whole safetensors file"):
@@ -402,7 +447,9 @@ def test_nothing_in_the_hot_path_moves_data_unasked():
     x, y = data(64)
     made = classifier()
     epoch = loop.Epoch(made.trainer, made.state, (x, y), 16)
-    trainer, state, on_device, *batches = jax.device_put((epoch.trainer, made.state, (x, y), epoch.blocks[0], np.int32(0), np.int32(4)))
+    trainer, state, on_device, *batches = jax.device_put(
+        (epoch.trainer, made.state, (x, y), epoch.blocks[0], np.int32(0), np.int32(4))
+    )
     run = jax.jit(train.Trainer.train_rows, static_argnames="padded")
     run(trainer, state, epoch.totals, on_device, *batches, padded=False)
     with jax.transfer_guard("disallow"):
@@ -421,7 +468,10 @@ def test_a_users_functions_work_even_if_they_reduce_the_batch_themselves():
     x, y = data(70)
     y = y.astype("float32")
     histories = []
-    for loss, metrics in [("mse", ["mse", per_example_metric]), (whole_batch_loss, [whole_batch_loss, per_example_metric])]:
+    for loss, metrics in [
+        ("mse", ["mse", per_example_metric]),
+        (whole_batch_loss, [whole_batch_loss, per_example_metric]),
+    ]:
         made = Sequential([Dense(1, input_shape=(5,))])
         made.compile("sgd", loss, metrics=metrics)
         histories.append(made.fit(x, y, epochs=2, verbose=0, validation_split=0.3).history)
@@ -435,5 +485,3 @@ def test_the_history_plots():
     x, y = data()
     figure = classifier().fit(x, y, epochs=2, verbose=0, validation_split=0.2).plot()
     assert len(figure.axes) == 2
-
-

@@ -3,14 +3,16 @@
 import subprocess
 import sys
 
-import kjax
 import pytest
+
+import kjax
 from kjax import __main__ as command
 from kjax import layers, nn
 
 
 def test_importing_loads_nothing_heavy():
-    code = "import sys, kjax; print(*{m.split('.')[0] for m in sys.modules} & {'matplotlib', 'tqdm', 'safetensors', 'pandas', 'keras', 'scipy'})"
+    heavy = {"matplotlib", "tqdm", "safetensors", "pandas", "keras", "scipy"}
+    code = f"import sys, kjax; print(*{{m.split('.')[0] for m in sys.modules}} & {heavy})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == [] or out.split() == ["scipy"]  # jax itself loads scipy
 
@@ -29,7 +31,9 @@ def test_keras_names_lead_to_the_same_things():
     assert kjax.__version__
 
 
-@pytest.mark.parametrize("arguments", [["demo", "--epochs", "0"], ["demo", "--dataset", "cifar"], [], ["demo", "--seed", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--epochs", "0"], ["demo", "--dataset", "cifar"], [], ["demo", "--seed", "x"]]
+)
 def test_wrong_arguments_end_with_usage(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         command.main(arguments)

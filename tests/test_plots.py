@@ -4,10 +4,16 @@ import sys
 
 import numpy as np
 import pytest
-from kjax import plots
 from matplotlib import pyplot
 
-HISTORY = {"loss": [2.0, 1.0, 0.5], "accuracy": [0.3, 0.6, 0.8], "val_loss": [2.1, 1.2, 0.9], "val_accuracy": [0.3, 0.5, 0.7]}
+from kjax import plots
+
+HISTORY = {
+    "loss": [2.0, 1.0, 0.5],
+    "accuracy": [0.3, 0.6, 0.8],
+    "val_loss": [2.1, 1.2, 0.9],
+    "val_accuracy": [0.3, 0.5, 0.7],
+}
 
 
 def lines(axes):
@@ -17,7 +23,10 @@ def lines(axes):
 def test_learning_curves_have_a_panel_per_metric():
     figure = plots.plot_history(HISTORY, [3, 4, 5], title="digits")
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
-    assert lines(figure.axes[0]) == {"training": ([4, 5, 6], HISTORY["loss"]), "held out": ([4, 5, 6], HISTORY["val_loss"])}
+    assert lines(figure.axes[0]) == {
+        "training": ([4, 5, 6], HISTORY["loss"]),
+        "held out": ([4, 5, 6], HISTORY["val_loss"]),
+    }
     assert figure.get_suptitle() == "digits" and pyplot.get_fignums() == []
     figure.canvas.draw()
 

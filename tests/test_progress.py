@@ -7,6 +7,7 @@ import select
 import sys
 
 import pytest
+
 from kjax.progress import Progress, written
 
 
@@ -48,7 +49,7 @@ def test_a_terminal_gets_a_bar_that_is_gone_at_the_end():
     said = said.decode()
     assert "0/4 [" in said and "left" in said and "\r" in said
     kept = [line.split("\r")[-1] for line in said.replace("\r\n", "\n").splitlines()]
-    assert [line for line in kept if line.strip()][0] == "Epoch 1/2" and sum("4/4 - " in line for line in kept) == 2
+    assert next(line for line in kept if line.strip()) == "Epoch 1/2" and sum("4/4 - " in line for line in kept) == 2
 
 
 def test_an_evaluation_has_no_heading():
@@ -60,7 +61,10 @@ def test_an_evaluation_has_no_heading():
 
 
 def test_numbers_are_written_as_keras_writes_them():
-    assert written({"a": 0.0, "b": -0.0005, "c": 12.0, "d": float("nan")}) == "a: 0.0000 - b: -5.0000e-04 - c: 12.0000 - d: nan"
+    assert (
+        written({"a": 0.0, "b": -0.0005, "c": 12.0, "d": float("nan")})
+        == "a: 0.0000 - b: -5.0000e-04 - c: 12.0000 - d: nan"
+    )
 
 
 def test_standard_output_is_the_default():

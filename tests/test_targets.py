@@ -147,6 +147,4 @@ def test_every_function_has_its_check():
     from kjax.losses import targets
 
     kinds = [targets.CLASSES, targets.LABELS, targets.ANSWERS, targets.NUMBERS]
-    assert set(sum(kinds, ())) == set(registry.FUNCTIONS.values()) and len(sum(kinds, ())) == len(
-        set(sum(kinds, ()))
-    )
+    assert set(sum(kinds, ())) == set(registry.FUNCTIONS.values()) and len(sum(kinds, ())) == len(set(sum(kinds, ())))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import keras_allowed
+
 from kjax import Sequential, optim
 from kjax.datasets import digits
 from kjax.layers import BatchNormalization, Conv2D, Dense, Flatten, MaxPooling2D

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+
 from kjax.utils import normalize, to_categorical
 
 
@@ -12,7 +13,11 @@ def test_to_categorical_is_keras(y, num_classes):
     wanted = keras.utils.to_categorical(np.asarray(y), num_classes)
     got = to_categorical(y, num_classes)
     np.testing.assert_array_equal(got, wanted)
-    assert got.shape == wanted.shape and got.dtype == np.float32 and to_categorical(y, num_classes, "int8").dtype == np.int8
+    assert (
+        got.shape == wanted.shape
+        and got.dtype == np.float32
+        and to_categorical(y, num_classes, "int8").dtype == np.int8
+    )
 
 
 @pytest.mark.parametrize("y", [[-1, 0], [0, 5], [0.5]])
@@ -25,4 +30,6 @@ def test_to_categorical_refuses(y):
 def test_normalize_is_keras(options):
     x = np.random.default_rng(0).standard_normal((4, 3, 2))
     x[0] = 0
-    np.testing.assert_allclose(normalize(x, **options), keras.utils.normalize(x, **options), rtol=1e-6)  # Keras: float32
+    np.testing.assert_allclose(
+        normalize(x, **options), keras.utils.normalize(x, **options), rtol=1e-6
+    )  # Keras: float32

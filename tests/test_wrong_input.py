@@ -7,10 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+
 from kjax import Model, Sequential, losses, metrics, nn, optim
 from kjax.layers import (
-    Activation, BatchNormalization, Conv2D, Dense, Dropout, Embedding, Flatten, Lambda, MaxPooling2D, Permute, RepeatVector,
-    Reshape, ZeroPadding2D,
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    Lambda,
+    MaxPooling2D,
+    Permute,
+    RepeatVector,
+    Reshape,
+    ZeroPadding2D,
 )  # fmt: skip
 
 X, Y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")

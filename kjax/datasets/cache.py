@@ -82,7 +82,9 @@ def read(path: pathlib.Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in NAMES}
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no such data set ({error}): delete it, and it is downloaded again") from None
+        raise ValueError(
+            f"{path} is damaged or no such data set ({error}): delete it, and it is downloaded again"
+        ) from None
 
 
 def content(arrays: Arrays) -> str:
@@ -99,7 +101,7 @@ def save(path: pathlib.Path, arrays: Arrays) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 pictures of clothes, 28 × 28 pixels, ten kinds (H. Xiao, K. Rasul, R. Vollgraf, 2017; MIT licence)."""
+"""Fashion-MNIST: 70,000 pictures of clothes, 28 × 28, ten kinds (H. Xiao, K. Rasul, R. Vollgraf, 2017; MIT licence)."""
 
 import gzip
 

@@ -144,11 +144,7 @@ def _check_range(loss: Any, y: np.ndarray, classes: int) -> None:
 
 def _renumber(low: int, high: int, classes: int) -> str:
     if high - low < classes and low in (1, -1):
-        return (
-            f"numbers start at 0: use y - {low}"
-            if low == 1
-            else "numbers start at 0: use y + 1, or ignore_class=-1"
-        )
+        return f"numbers start at 0: use y - {low}" if low == 1 else "numbers start at 0: use y + 1, or ignore_class=-1"
     if low >= 0:
         return f"give the last layer {high + 1} units (numbers start at 0)"
     return "numbers start at 0: numpy.unique(y, return_inverse=True) renumbers them"
@@ -172,9 +168,7 @@ def _check_answers(loss: Any, y: Any, shape: tuple) -> None:
             if (low, high) == (-1, 1)
             else "scale them"
         )
-        raise ValueError(
-            f"{name(loss)} wants targets from 0 to 1, but they run from {low:g} to {high:g}: {fix}"
-        )
+        raise ValueError(f"{name(loss)} wants targets from 0 to 1, but they run from {low:g} to {high:g}: {fix}")
 
 
 def _check_numbers(loss: Any, y: Any, shape: tuple) -> None:

@@ -40,9 +40,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> jax.Array:
     [37.5]
     """
     y_true, y_pred = aligned(y_true, y_pred, "mean_absolute_percentage_error")
-    return 100.0 * jnp.mean(
-        jnp.abs(y_true - y_pred) / jnp.maximum(jnp.abs(y_true), epsilon(y_pred.dtype)), axis=-1
-    )
+    return 100.0 * jnp.mean(jnp.abs(y_true - y_pred) / jnp.maximum(jnp.abs(y_true), epsilon(y_pred.dtype)), axis=-1)
 
 
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> jax.Array:
@@ -199,6 +197,4 @@ def dice(y_true: Any, y_pred: Any, axis: Any = None) -> jax.Array:
     y_true, y_pred = aligned(y_true, y_pred, "dice")
     axis = tuple(range(1, y_pred.ndim)) if axis is None else axis
     overlap = jnp.sum(y_true * y_pred, axis=axis)
-    return 1.0 - 2.0 * overlap / (
-        jnp.sum(y_true, axis=axis) + jnp.sum(y_pred, axis=axis) + epsilon(y_pred.dtype)
-    )
+    return 1.0 - 2.0 * overlap / (jnp.sum(y_true, axis=axis) + jnp.sum(y_pred, axis=axis) + epsilon(y_pred.dtype))

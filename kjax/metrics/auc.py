@@ -45,17 +45,13 @@ class AUC(Confusion):
         if self.curve not in ("ROC", "PR"):
             raise ValueError(f"AUC: curve is 'ROC' or 'PR'; got {self.curve!r}")
         if self.summation_method not in HEIGHTS:
-            raise ValueError(
-                f"AUC: summation_method is one of {', '.join(HEIGHTS)}; got {self.summation_method!r}"
-            )
+            raise ValueError(f"AUC: summation_method is one of {', '.join(HEIGHTS)}; got {self.summation_method!r}")
         if self.thresholds is not None and not all(0 <= t <= 1 for t in self.thresholds):
             raise ValueError(f"AUC: thresholds must be in [0, 1]; got {self.thresholds!r}")
 
     def levels(self) -> tuple[float, ...]:
         n = self.num_thresholds
-        inner = (
-            sorted(self.thresholds) if self.thresholds is not None else [i / (n - 1) for i in range(1, n - 1)]
-        )
+        inner = sorted(self.thresholds) if self.thresholds is not None else [i / (n - 1) for i in range(1, n - 1)]
         return (-1e-7, *inner, 1.0 + 1e-7)
 
     def select(self, y_true: jax.Array, y_pred: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -66,11 +62,7 @@ class AUC(Confusion):
         if self.curve == "PR" and self.summation_method == "interpolation":
             return interpolated_pr(hits, alarms, misses)
         recall = ratio(hits, hits + misses)
-        x, y = (
-            (ratio(alarms, alarms + quiet), recall)
-            if self.curve == "ROC"
-            else (recall, ratio(hits, hits + alarms))
-        )
+        x, y = (ratio(alarms, alarms + quiet), recall) if self.curve == "ROC" else (recall, ratio(hits, hits + alarms))
         return jnp.sum((x[:-1] - x[1:]) * HEIGHTS[self.summation_method](y[:-1], y[1:]))
 
 

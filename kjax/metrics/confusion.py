@@ -150,9 +150,7 @@ class Precision(Thresholded):
             ("class_id", self.class_id, y_pred_shape[-1] - 1),
         ):
             if value is not None and value > most:
-                raise ValueError(
-                    f"{type(self).__name__}: {name}={value}, but there are {y_pred_shape[-1]} outputs"
-                )
+                raise ValueError(f"{type(self).__name__}: {name}={value}, but there are {y_pred_shape[-1]} outputs")
         return super().bind(y_true_shape, y_pred_shape, loss)
 
     def select(self, y_true: jax.Array, y_pred: jax.Array) -> tuple[jax.Array, jax.Array]:

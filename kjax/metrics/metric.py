@@ -76,9 +76,7 @@ class Accumulator(Frozen):
             name: compensated(high, state["low"][name], sums[name].astype(jnp.float32))
             for name, high in state["high"].items()
         }
-        return {
-            half: {name: pair[i] for name, pair in pairs.items()} for i, half in enumerate(("high", "low"))
-        }
+        return {half: {name: pair[i] for name, pair in pairs.items()} for i, half in enumerate(("high", "low"))}
 
     def result(self, state: State) -> jax.Array:
         """The metric's value so far; pure, so it may be asked at any time."""

@@ -50,6 +50,4 @@ def get(identifier: Any) -> Any:
         return identifier
     if callable(identifier):
         return MeanOf(identifier)
-    raise TypeError(
-        f"a metric is a name, a metric object, or a function of (y_true, y_pred); got {identifier!r}"
-    )
+    raise TypeError(f"a metric is a name, a metric object, or a function of (y_true, y_pred); got {identifier!r}")

@@ -48,7 +48,11 @@ class Serial(Layer):
             raise TypeError(f"{type(self).__name__} takes a list of layers; got {self.layers!r}")
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
-                hint = f"did you forget the brackets, {layer.__name__}(…)?" if isinstance(layer, type) else "wrap a function in Lambda"
+                hint = (
+                    f"did you forget the brackets, {layer.__name__}(…)?"
+                    if isinstance(layer, type)
+                    else "wrap a function in Lambda"
+                )
                 raise TypeError(f"{type(self).__name__}: layers[{i}] is not a layer: {layer!r} ({hint})")
         _ = self.names
 
@@ -62,7 +66,7 @@ class Serial(Layer):
         return any(layer.draws for layer in self.layers)
 
     @functools.cached_property
-    def needs_rows(self) -> bool:  # type: ignore[override]
+    def needs_rows(self) -> bool:
         return any(layer.needs_rows for layer in self.layers)
 
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:

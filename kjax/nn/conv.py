@@ -27,7 +27,11 @@ class Windowed(Layer):
     @property
     def axes(self) -> str:  # type: ignore[override]
         spatial = ["steps", "rows, cols", "depth, rows, cols"][self.rank - 1]
-        return f"(batch, channels, {spatial})" if self._data_format == "channels_first" else f"(batch, {spatial}, channels)"
+        return (
+            f"(batch, channels, {spatial})"
+            if self._data_format == "channels_first"
+            else f"(batch, {spatial}, channels)"
+        )
 
     @property
     def _data_format(self) -> str | None:
@@ -53,7 +57,11 @@ class Windowed(Layer):
         """Refuses a window that does not fit into the input."""
         spatial = x.shape[2:] if self._data_format == "channels_first" else x.shape[1:-1]
         if getattr(self, "padding", "valid") == "valid" and any(k > n for k, n in zip(window, spatial, strict=True)):
-            self.refuse(f"has a window of {window} cells, larger than its input of {tuple(spatial)}: pass padding='same' or a smaller window", x)
+            self.refuse(
+                f"has a window of {window} cells, larger than its input of {tuple(spatial)}: "
+                "pass padding='same' or a smaller window",
+                x,
+            )
 
 
 class Conv(Windowed, WeightOptions):
@@ -75,7 +83,9 @@ class Conv(Windowed, WeightOptions):
         owner = type(self).__name__
         require_int(self.filters, "filters", owner)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(f"{owner}: strides={self.strides} and dilation_rate={self.dilation_rate} cannot both exceed 1")
+            raise ValueError(
+                f"{owner}: strides={self.strides} and dilation_rate={self.dilation_rate} cannot both exceed 1"
+            )
 
     def check_input(self, x: Any) -> None:
         self.check_window(x, tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)))
@@ -143,7 +153,9 @@ class ZeroPadding2D(Windowed):
         check_data_format(self.data_format, type(self).__name__)
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
-        pads = ((0, 0), (0, 0), *self.padding) if self.data_format == "channels_first" else ((0, 0), *self.padding, (0, 0))
+        pads = (
+            ((0, 0), (0, 0), *self.padding) if self.data_format == "channels_first" else ((0, 0), *self.padding, (0, 0))
+        )
         return jnp.pad(x, pads), state
 
 

@@ -119,13 +119,19 @@ class Reshape(Layer):
 
     def validate(self) -> None:
         shape = self.target_shape
-        if not isinstance(shape, tuple) or not all(is_int(n) and (n > 0 or n == -1) for n in shape) or shape.count(-1) > 1:
+        if (
+            not isinstance(shape, tuple)
+            or not all(is_int(n) and (n > 0 or n == -1) for n in shape)
+            or shape.count(-1) > 1
+        ):
             raise ValueError(f"Reshape: target_shape is a tuple of sizes, at most one of them -1; got {shape!r}")
 
     def check_input(self, x: Any) -> None:
         size, wanted = math.prod(x.shape[1:]), math.prod(n for n in self.target_shape if n != -1)
         if size % wanted if -1 in self.target_shape else size != wanted:
-            self.refuse(f"needs {'a multiple of ' * (-1 in self.target_shape)}{wanted} numbers per example, not {size}", x)
+            self.refuse(
+                f"needs {'a multiple of ' * (-1 in self.target_shape)}{wanted} numbers per example, not {size}", x
+            )
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         return x.reshape(x.shape[0], *self.target_shape), state
@@ -144,7 +150,9 @@ class Permute(Layer):
 
     def validate(self) -> None:
         if not isinstance(self.dims, tuple) or sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise ValueError(f"Permute: dims is an order of 1 … n (the batch axis stays), e.g. (2, 1); got {self.dims!r}")
+            raise ValueError(
+                f"Permute: dims is an order of 1 … n (the batch axis stays), e.g. (2, 1); got {self.dims!r}"
+            )
 
     def check_input(self, x: Any) -> None:
         if len(x.shape) != len(self.dims) + 1:

@@ -113,7 +113,9 @@ class Layer(Frozen):
         value = jax.tree.map(self._cast, value)
         self._check_rank(value)
         if self.draws and training and key is None:
-            raise LayerError(f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))")
+            raise LayerError(
+                f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))"
+            )
         given = Masked(value, mask) if self.takes_mask and mask is not None else value
         y, state = self.call(params, state, given, training, key)
         if getattr(self, "activity_regularizer", None) is not None:

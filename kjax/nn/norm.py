@@ -13,7 +13,7 @@ from kjax.nn.mask import over, unmask
 
 
 class BatchNormalization(Layer):
-    """Normalises each feature over the batch, then scales and shifts it: `gamma (x - mean) / sqrt(var + epsilon) + beta`.
+    """Normalises each feature over the batch, scales and shifts it: `gamma (x - mean) / sqrt(var + epsilon) + beta`.
 
     In training the mean and variance are those of the batch (of its real cells, where the input is masked), and
     the moving ones in `state` follow: `moving = momentum * moving + (1 - momentum) * batch`. Otherwise, and where
@@ -81,7 +81,11 @@ class BatchNormalization(Layer):
         mean, variance = state["moving_mean"], state["moving_variance"]
         if training and self.trainable:
             mean, variance = moments(wide, tuple(a for a in range(value.ndim) if a not in features), mask)
-            state = {**state, "moving_mean": self._move(state["moving_mean"], mean), "moving_variance": self._move(state["moving_variance"], variance)}
+            state = {
+                **state,
+                "moving_mean": self._move(state["moving_mean"], mean),
+                "moving_variance": self._move(state["moving_variance"], variance),
+            }
         return self._normalise(params, wide, mean, variance, features).astype(value.dtype), state
 
     def _normalise(self, params: Params, x: Any, mean: Any, variance: Any, features: tuple[int, ...]) -> Any:

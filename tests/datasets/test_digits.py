@@ -1,8 +1,9 @@
 """The digits that come with the package are the ones that scikit-learn has."""
 
 import numpy as np
-from kjax.datasets import digits
 from sklearn.datasets import load_digits
+
+from kjax.datasets import digits
 
 
 def test_every_picture_of_scikit_learn_once():
@@ -10,7 +11,9 @@ def test_every_picture_of_scikit_learn_once():
     assert x.dtype == y.dtype == np.uint8 and len(x) == 1437 and len(x_test) == 360
     ours = sorted((*picture.ravel(), label) for picture, label in zip([*x, *x_test], [*y, *y_test], strict=True))
     known = load_digits()
-    assert ours == sorted((*picture.ravel().astype(int), label) for picture, label in zip(known.images, known.target, strict=True))
+    assert ours == sorted(
+        (*picture.ravel().astype(int), label) for picture, label in zip(known.images, known.target, strict=True)
+    )
 
 
 def test_the_split_is_stratified_and_fixed():

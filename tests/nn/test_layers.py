@@ -10,6 +10,7 @@ import pytest
 from cases import CASES, randomised
 from conftest import keras_allowed
 from gradients import check_gradients
+
 from kjax import nn
 from kjax.nn.mask import unmask
 from kjax.weights import look_up, weight_paths
@@ -147,7 +148,9 @@ def test_init_needs_only_shapes_and_its_key_decides(case):
     drawn = [k for k in ("kernel", "embeddings") if k in first]
     assert all((first[k] != other[k]).any() for k in drawn)
     y = case.layer.output(first, state, spec)
-    assert jax.tree.map(jnp.shape, y) == jax.tree.map(jnp.shape, case.layer.apply(first, state, jnp.zeros(spec.shape, spec.dtype))[0])
+    assert jax.tree.map(jnp.shape, y) == jax.tree.map(
+        jnp.shape, case.layer.apply(first, state, jnp.zeros(spec.shape, spec.dtype))[0]
+    )
 
 
 @every_case
