@@ -91,7 +91,7 @@ CASES = [
     Case(nn.MaxPooling2D(), (2, 6, 6, 3), lambda k: k.MaxPooling2D()),
     Case(nn.MaxPooling2D((3, 2), strides=(2, 1), padding="same"), (2, 7, 6, 3), lambda k: k.MaxPooling2D((3, 2), strides=(2, 1), padding="same")),
     Case(nn.MaxPooling2D(2, data_format="channels_first"), (2, 3, 7, 6), lambda k: k.MaxPooling2D(2, data_format="channels_first")),
-    Case(nn.AveragePooling2D(), (2, 6, 7, 3), lambda k: k.AveragePooling2D()),
+    Case(nn.AveragePooling2D(), (2, 6, 7, 3), lambda k: k.AveragePooling2D(2)),
     Case(nn.AveragePooling2D(3, strides=2, padding="same"), (2, 7, 6, 3), lambda k: k.AveragePooling2D(3, strides=2, padding="same")),
     Case(nn.AveragePooling2D(2, data_format="channels_first"), (2, 3, 7, 6), lambda k: k.AveragePooling2D(2, data_format="channels_first")),
     Case(nn.GlobalMaxPooling2D(), (2, 6, 7, 3), lambda k: k.GlobalMaxPooling2D()),
