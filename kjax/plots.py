@@ -1,5 +1,7 @@
 """Pictures of training, as matplotlib figures; needs `pip install "kjax[plot]"`. Nothing here touches pyplot."""
 
+import functools
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +18,23 @@ def new_figure(width: float, height: float) -> Any:
         ImportError: matplotlib is missing; says how to install it.
     """
     try:
-        from matplotlib.figure import Figure
+        return figure_class()(figsize=(width, height), layout="constrained")
     except ImportError:
         raise ImportError('plots need matplotlib: pip install "kjax[plot]"') from None
-    return Figure(figsize=(width, height), layout="constrained")
+
+
+@functools.cache
+def figure_class() -> Any:
+    """A figure that notebooks show by themselves, whether or not pyplot and its backend are loaded."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, format="png", dpi=100)
+            return picture.getvalue()
+
+    return ShownFigure
 
 
 def plot_history(history: dict[str, list[float]], epochs: Sequence[int] | None = None, title: str | None = None) -> Any:

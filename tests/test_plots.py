@@ -60,3 +60,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "kjax\[plot\]"'):
         plots.plot_history(HISTORY)
+
+
+def test_a_notebook_shows_a_figure_by_itself():
+    assert plots.plot_history(HISTORY)._repr_png_().startswith(b"\x89PNG")

@@ -79,7 +79,8 @@ def read(path: pathlib.Path) -> Arrays:
         ValueError: the file is damaged, or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: np.load leaves a damaged file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in NAMES}
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
         raise ValueError(

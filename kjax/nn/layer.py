@@ -200,9 +200,10 @@ class Layer(Frozen):
 
     def _dtype(self, x: Any) -> Any:
         """The dtype that inputs are cast to: floats to `dtype=`, integers to floats unless they mean something."""
-        if jnp.issubdtype(x.dtype, jnp.floating):
-            return self.dtype or x.dtype
-        return x.dtype if self.takes_integers else self.dtype or jnp.float32
+        own = jax.dtypes.canonicalize_dtype(x.dtype)  # NumPy's float64 is JAX's float32
+        if jnp.issubdtype(own, jnp.inexact):
+            return self.dtype or own
+        return own if self.takes_integers else self.dtype or jnp.float32
 
     def _check_rank(self, x: Any) -> None:
         if hasattr(x, "shape"):
