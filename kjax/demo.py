@@ -9,7 +9,7 @@ import kjax
 from kjax.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
 CLASSES = {
-    "fashion_mnist": ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"],
+    "fashion_mnist": ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 }
 
 

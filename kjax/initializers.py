@@ -319,17 +319,7 @@ glorot_uniform, he_uniform, lecun_uniform = GlorotUniform, HeUniform, LecunUnifo
 glorot_normal, he_normal, lecun_normal = GlorotNormal, HeNormal, LecunNormal
 
 _ALL: tuple[type[Initializer], ...] = (
-    *(
-        Zeros,
-        Ones,
-        Constant,
-        Identity,
-        RandomNormal,
-        RandomUniform,
-        TruncatedNormal,
-        VarianceScaling,
-        Orthogonal,
-    ),
+    *(Zeros, Ones, Constant, Identity, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling, Orthogonal),
     *(GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal),
 )
 NAMES: dict[str, type[Initializer]] = {c.__name__: c for c in _ALL}

@@ -103,10 +103,8 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
                 epoch = Epoch(model.trainer, model.state, data, plan.batch_size, order(model, data[0].shape[0], plan))
                 progress.epoch_begin(number, epoch.steps)
                 logs = _train(model, epoch, pace, hooks, progress, interrupted)
-                if validation is not None:
-                    logs |= {
-                        f"val_{name}": value for name, value in evaluate(model, validation, plan.batch_size).items()
-                    }
+                held_out = {} if validation is None else evaluate(model, validation, plan.batch_size)
+                logs |= {f"val_{name}": value for name, value in held_out.items()}
                 progress.epoch_end(logs)
                 _call(hooks, "on_epoch_end", number, logs)
                 if model.stop_training:

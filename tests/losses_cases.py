@@ -46,13 +46,7 @@ ROWS = [
     ("cosine_similarity", "real", "real", losses.CosineSimilarity(), {}),
     ("cosine_similarity", "real", "real", losses.CosineSimilarity(axis=0), {"axis": 0}),
     ("dice", "answers", "unit", losses.Dice(), {"axis": 1}),
-    (
-        "tversky",
-        "answers",
-        "unit",
-        losses.Tversky(alpha=0.3, beta=0.6),
-        {"axis": 1, "alpha": 0.3, "beta": 0.6},
-    ),
+    ("tversky", "answers", "unit", losses.Tversky(alpha=0.3, beta=0.6), {"axis": 1, "alpha": 0.3, "beta": 0.6}),
     ("categorical_crossentropy", "one_hot", "classes", losses.CategoricalCrossentropy(), {}),
     ("categorical_crossentropy", "classes", "unit", losses.CategoricalCrossentropy(), {}),
     (

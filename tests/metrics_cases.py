@@ -64,11 +64,7 @@ ROWS = [
     (metrics.Recall(0.4), "many", {"thresholds": 0.4}),
     (metrics.AUC(), "binary", {}),
     (metrics.AUC(50, "PR"), "binary", {"num_thresholds": 50, "curve": "PR"}),
-    (
-        metrics.AUC(curve="PR", summation_method="majoring"),
-        "many",
-        {"curve": "PR", "summation_method": "majoring"},
-    ),
+    (metrics.AUC(curve="PR", summation_method="majoring"), "many", {"curve": "PR", "summation_method": "majoring"}),
     (
         metrics.AUC(summation_method="minoring", from_logits=True),
         "many",
@@ -88,11 +84,7 @@ ROWS = [
     ),
     (metrics.R2Score(), "real", {}),
     (metrics.R2Score(None), "real", {"class_aggregation": None}),
-    (
-        metrics.R2Score("variance_weighted_average"),
-        "real",
-        {"class_aggregation": "variance_weighted_average"},
-    ),
+    (metrics.R2Score("variance_weighted_average"), "real", {"class_aggregation": "variance_weighted_average"}),
     (metrics.Accuracy(), "binary", None),
     (metrics.MeanOf(losses.Huber(2.0)), "real", None),
 ]

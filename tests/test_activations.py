@@ -83,10 +83,7 @@ TABLE = {
     "hard_sigmoid": [row(lambda x: np.clip(0.2 * x + 0.5, 0, 1), None, -2.5, 2.5, keras=False)],
     "tanh": [row(np.tanh, pytorch="tanh", atol=1e-7)],
     "exponential": [row(np.exp, pytorch="exponential", atol=0, bounded=False)],
-    "softmax": [
-        row(softmax, pytorch="softmax", atol=1e-7),
-        row(lambda x: softmax(x, 0), {"axis": 0}, atol=1e-7),
-    ],
+    "softmax": [row(softmax, pytorch="softmax", atol=1e-7), row(lambda x: softmax(x, 0), {"axis": 0}, atol=1e-7)],
     "softplus": [row(lambda x: np.logaddexp(x, 0), pytorch="softplus", atol=1e-7)],
     "softsign": [row(lambda x: x / (1 + np.abs(x)), None, 0, pytorch="softsign", atol=1e-7)],
     "elu": [row(elu, None, 0, pytorch="elu"), row(lambda x: elu(x, 0.4), {"alpha": 0.4}, 0)],
@@ -96,10 +93,7 @@ TABLE = {
         row(lambda x: np.where(x > 0, x, 0.01 * x), {"negative_slope": 0.01}, 0, atol=1e-7),
     ],
     "relu6": [row(lambda x: np.clip(x, 0, 6), None, 0, 6, pytorch="relu6", atol=0)],
-    "celu": [
-        row(elu, None, 0, pytorch="celu"),
-        row(lambda x: 2 * elu(x / 2), {"alpha": 2.0}, 0, pytorch="celu_2"),
-    ],
+    "celu": [row(elu, None, 0, pytorch="celu"), row(lambda x: 2 * elu(x / 2), {"alpha": 2.0}, 0, pytorch="celu_2")],
     "gelu": [
         row(lambda x: x * scipy.special.ndtr(x), pytorch="gelu"),
         row(

@@ -24,10 +24,7 @@ def test_right_derivatives_pass():
 
 @pytest.mark.parametrize(
     ("slope", "which"),
-    [
-        (lambda x: 3.0001 * x**2, "reverse"),
-        (lambda x: 3 * jax.lax.stop_gradient(x) ** 2, "forward over reverse"),
-    ],
+    [(lambda x: 3.0001 * x**2, "reverse"), (lambda x: 3 * jax.lax.stop_gradient(x) ** 2, "forward over reverse")],
 )
 def test_slightly_wrong_derivatives_fail(slope, which):
     with jax.enable_x64(True), pytest.raises(AssertionError, match=which):

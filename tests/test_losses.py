@@ -59,13 +59,9 @@ def test_jit_vmap_and_bfloat16(row):
 @each_row
 def test_values_and_gradients_are_finite_at_the_extremes(row, dtype):
     _, y_kind, p_kind, loss, _ = row
-    extremes = {
-        "real": (0, -100, 100),
-        "logits": (0, -1e4, 1e4),
-        "rates": (0, 100),
-        "classes": (0, 1),
-        "unit": (0, 1),
-    }[p_kind]
+    extremes = {"real": (0, -100, 100), "logits": (0, -1e4, 1e4), "rates": (0, 100), "classes": (0, 1), "unit": (0, 1)}[
+        p_kind
+    ]
     pairs = np.array([[b, a, a, a, a] for a in extremes for b in extremes])
     y_true = draw(y_kind, 1, pairs.shape)
     value, pull = jax.vjp(lambda p: loss(y_true, p), jnp.asarray(pairs, dtype))
@@ -121,13 +117,7 @@ def test_class_numbers_in_every_shape_and_dtype():
     p = jnp.asarray(draw("classes", 3, (2, 3, K)), jnp.float32)
     labels = draw("labels", 4, (2, 3, K))
     wanted = losses.categorical_crossentropy(np.eye(K)[labels], p)
-    for y in (
-        labels,
-        labels[..., None],
-        labels.astype(np.uint8),
-        labels.astype(np.float32),
-        jnp.asarray(labels),
-    ):
+    for y in (labels, labels[..., None], labels.astype(np.uint8), labels.astype(np.float32), jnp.asarray(labels)):
         np.testing.assert_allclose(losses.sparse_categorical_crossentropy(y, p), wanted, rtol=1e-6)
     first = losses.sparse_categorical_crossentropy(labels, jnp.moveaxis(p, -1, 1), axis=1)
     np.testing.assert_allclose(first, wanted, rtol=1e-6)
@@ -135,11 +125,7 @@ def test_class_numbers_in_every_shape_and_dtype():
 
 def test_a_label_that_is_no_class_gives_nan():
     p = jnp.full((3, 2), 0.5)
-    assert jnp.isnan(losses.sparse_categorical_crossentropy(jnp.array([-1, 2, 0]), p)).tolist() == [
-        True,
-        True,
-        False,
-    ]
+    assert jnp.isnan(losses.sparse_categorical_crossentropy(jnp.array([-1, 2, 0]), p)).tolist() == [True, True, False]
 
 
 def test_nothing_is_broadcast():

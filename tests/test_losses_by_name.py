@@ -52,15 +52,9 @@ def test_get_and_name_of_the_users_own():
         ),
         (lambda: losses.get(3), "a loss is a name, a function of (y_true, y_pred), or a loss object; got 3"),
         (lambda: losses.Huber(delta=0.0), "Huber: delta must be above 0; got 0.0"),
-        (
-            lambda: losses.CategoricalCrossentropy(label_smoothing=1.0),
-            "label_smoothing must be in [0.0, 1.0); got 1.0",
-        ),
+        (lambda: losses.CategoricalCrossentropy(label_smoothing=1.0), "label_smoothing must be in [0.0, 1.0); got 1.0"),
         (lambda: losses.Huber(reduction="sum"), "Huber: reduction='sum' is not offered"),
-        (
-            lambda: losses.BinaryCrossentropy(logits=True),
-            "has no argument 'logits'. Did you mean 'from_logits'?",
-        ),
+        (lambda: losses.BinaryCrossentropy(logits=True), "has no argument 'logits'. Did you mean 'from_logits'?"),
         (lambda: losses.Loss()(1, 2), "Loss defines no __call__(self, y_true, y_pred)"),
     ],
 )

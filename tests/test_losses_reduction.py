@@ -93,10 +93,7 @@ def test_ignored_labels_are_left_out_of_the_mean_as_in_pytorch():
             lambda: losses.weighted_mean(jnp.ones((3, 2)), jnp.ones(2)),
             "weight has shape (2,), but the values (3, 2): give it shape (3,) or (3, 2)",
         ),
-        (
-            lambda: losses.weighted_mean(jnp.ones(3), jnp.ones((3, 2))),
-            "weight has shape (3, 2), but the values (3,)",
-        ),
+        (lambda: losses.weighted_mean(jnp.ones(3), jnp.ones((3, 2))), "weight has shape (3, 2), but the values (3,)"),
         (lambda: losses.weighted_mean(jnp.ones(3), 1.0), "weight has shape (), but the values (3,)"),
     ],
 )

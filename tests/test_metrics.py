@@ -30,9 +30,7 @@ def test_values_and_names_are_kerass(row):
             theirs = getattr(keras.metrics, type(metric).__name__)(**options)
             for part in (slice(0, 10), slice(10, N)):
                 theirs.update_state(
-                    jnp.asarray(y_true[part]),
-                    jnp.asarray(y_pred[part]),
-                    None if weight is None else weight[part],
+                    jnp.asarray(y_true[part]), jnp.asarray(y_pred[part]), None if weight is None else weight[part]
                 )
             wanted = np.asarray(theirs.result())
         # Keras adds 1e-7 to the divisors of F scores and of the IoU.

@@ -116,20 +116,14 @@ def test_top_k_counts_neither_nan_nor_wrong_labels():
     ("make", "message"),
     [
         (lambda: metrics.get("acuracy"), "unknown metric 'acuracy'. Did you mean 'accuracy'?"),
-        (
-            lambda: metrics.get(7),
-            "a metric is a name, a metric object, or a function of (y_true, y_pred); got 7",
-        ),
+        (lambda: metrics.get(7), "a metric is a name, a metric object, or a function of (y_true, y_pred); got 7"),
         (lambda: metrics.MeanOf(), "MeanOf takes a function of (y_true, y_pred); got None"),
         (lambda: metrics.AUC(curve="roc"), "AUC: curve is 'ROC' or 'PR'; got 'roc'"),
         (lambda: metrics.AUC(1), "AUC: num_thresholds must be an integer of at least 2; got 1"),
         (lambda: metrics.AUC(thresholds=[2.0]), "AUC: thresholds must be in [0, 1]"),
         (lambda: metrics.Precision(1.5), "Precision: thresholds must be in [0.0, 1.0]; got 1.5"),
         (lambda: metrics.Recall(top_k=0), "Recall: top_k must be an integer of at least 1; got 0"),
-        (
-            lambda: metrics.Recall(class_id=4).bind((8, 4), (8, 4)),
-            "Recall: class_id=4, but there are 4 outputs",
-        ),
+        (lambda: metrics.Recall(class_id=4).bind((8, 4), (8, 4)), "Recall: class_id=4, but there are 4 outputs"),
         (lambda: metrics.Precision().bind((8,), (8, 10)), "train on kjax.utils.to_categorical(y)"),
         (lambda: metrics.F1Score().bind((8,), (8, 10)), "F1Score wants a yes or no for each output"),
         (lambda: metrics.F1Score().init(), "does not know the number of classes: call bind"),
@@ -138,10 +132,7 @@ def test_top_k_counts_neither_nan_nor_wrong_labels():
         (lambda: metrics.R2Score("mean"), "got 'mean'"),
         (lambda: metrics.R2Score().init(), "does not know the number of outputs"),
         (lambda: metrics.TopKCategoricalAccuracy(k=0), "k must be an integer of at least 1"),
-        (
-            lambda: run(metrics.get("mse"), *DATA["real"], np.ones(7)),
-            "weight has shape (7,), but the values (40,)",
-        ),
+        (lambda: run(metrics.get("mse"), *DATA["real"], np.ones(7)), "weight has shape (7,), but the values (40,)"),
     ],
 )
 def test_wrong_settings_name_the_fix(make, message):

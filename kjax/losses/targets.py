@@ -7,11 +7,7 @@ import numpy as np
 from kjax.losses import crossentropy, values
 from kjax.losses.registry import base, name
 
-CLASSES = (
-    crossentropy.categorical_crossentropy,
-    crossentropy.categorical_focal_crossentropy,
-    values.categorical_hinge,
-)
+CLASSES = (crossentropy.categorical_crossentropy, crossentropy.categorical_focal_crossentropy, values.categorical_hinge)
 LABELS = (crossentropy.sparse_categorical_crossentropy,)
 ANSWERS = (crossentropy.binary_crossentropy, crossentropy.binary_focal_crossentropy)
 NUMBERS = (

@@ -130,10 +130,7 @@ class Accuracy(MeanMetric):
     def bind(self, y_true_shape: Shape, y_pred_shape: Shape, loss: Any = None) -> MeanMetric:
         """The metric for these shapes; a binary one has threshold 0 if the loss takes logits or margins."""
         if len(y_pred_shape) < 2 or y_pred_shape[-1] == 1:
-            margins = getattr(loss, "from_logits", False) or base(loss) in (
-                losses.hinge,
-                losses.squared_hinge,
-            )
+            margins = getattr(loss, "from_logits", False) or base(loss) in (losses.hinge, losses.squared_hinge)
             return BinaryAccuracy(threshold=0.0 if margins else 0.5, name=self.name)
         one_hot = len(y_true_shape) == len(y_pred_shape) and y_true_shape[-1] == y_pred_shape[-1]
         return CategoricalAccuracy(name=self.name) if one_hot else SparseCategoricalAccuracy(name=self.name)

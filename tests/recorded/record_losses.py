@@ -32,34 +32,18 @@ CASES = {
     "huber": (REAL, REAL2, by_row(F.huber_loss)),
     "huber_2": (REAL, 3 * REAL2, by_row(F.huber_loss, delta=2.0)),
     "poisson": (COUNTS, RATES, by_row(F.poisson_nll_loss, log_input=False, eps=1e-7)),
-    "kl_divergence": (
-        PROBABILITIES,
-        PROBABILITIES2,
-        lambda p, t: F.kl_div(p.log(), t, reduction="none").sum(-1),
-    ),
+    "kl_divergence": (PROBABILITIES, PROBABILITIES2, lambda p, t: F.kl_div(p.log(), t, reduction="none").sum(-1)),
     "cosine_similarity": (REAL, REAL2, lambda p, t: -F.cosine_similarity(p, t, dim=-1)),
     "binary_crossentropy": (ANSWERS, UNIT, by_row(F.binary_cross_entropy)),
     "binary_crossentropy_logits": (ANSWERS, 5 * REAL, by_row(F.binary_cross_entropy_with_logits)),
-    "categorical_crossentropy_logits": (
-        PROBABILITIES,
-        5 * REAL,
-        lambda p, t: F.cross_entropy(p, t, reduction="none"),
-    ),
+    "categorical_crossentropy_logits": (PROBABILITIES, 5 * REAL, lambda p, t: F.cross_entropy(p, t, reduction="none")),
     "categorical_crossentropy_smooth": (
         np.eye(5)[LABELS],
         5 * REAL,
         lambda p, t: F.cross_entropy(p, t, reduction="none", label_smoothing=0.1),
     ),
-    "sparse_categorical_crossentropy": (
-        LABELS,
-        PROBABILITIES,
-        lambda p, t: F.nll_loss(p.log(), t, reduction="none"),
-    ),
-    "sparse_categorical_crossentropy_logits": (
-        LABELS,
-        5 * REAL,
-        lambda p, t: F.cross_entropy(p, t, reduction="none"),
-    ),
+    "sparse_categorical_crossentropy": (LABELS, PROBABILITIES, lambda p, t: F.nll_loss(p.log(), t, reduction="none")),
+    "sparse_categorical_crossentropy_logits": (LABELS, 5 * REAL, lambda p, t: F.cross_entropy(p, t, reduction="none")),
     "sparse_categorical_crossentropy_ignore": (
         IGNORED,
         5 * REAL,

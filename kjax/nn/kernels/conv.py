@@ -46,13 +46,7 @@ class Window(NamedTuple):
         return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in axes)
 
 
-def conv(
-    x: Array,
-    kernel: Array,
-    strides: Setting = 1,
-    padding: Padding = "valid",
-    dilation: Setting = 1,
-) -> Array:
+def conv(x: Array, kernel: Array, strides: Setting = 1, padding: Padding = "valid", dilation: Setting = 1) -> Array:
     """Convolution over any number of spatial axes (the kernel is not flipped, as usual in deep learning).
 
     Args:

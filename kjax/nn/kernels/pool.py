@@ -32,12 +32,7 @@ class Line(NamedTuple):
         return self.window == self.stride >= 8
 
 
-def max_pool(
-    x: Array,
-    window: Setting,
-    strides: Setting | None = None,
-    padding: Padding = "valid",
-) -> Array:
+def max_pool(x: Array, window: Setting, strides: Setting | None = None, padding: Padding = "valid") -> Array:
     """The largest cell of each window; where several are equal, the gradient goes to the first, row by row.
 
     Args:
@@ -64,12 +59,7 @@ def max_pool(
     return x
 
 
-def avg_pool(
-    x: Array,
-    window: Setting,
-    strides: Setting | None = None,
-    padding: Padding = "valid",
-) -> Array:
+def avg_pool(x: Array, window: Setting, strides: Setting | None = None, padding: Padding = "valid") -> Array:
     """The mean of each window's real cells: padding counts for nothing.
 
     Arguments, result and errors are those of `max_pool`.

@@ -227,11 +227,7 @@ def test_the_layout_pattern_finds_permuted_convolutions():
     [
         (((1, 4, 4, 3), (3, 3, 2, 8)), {}, "got x (1, 4, 4, 3) and kernel (3, 3, 2, 8)"),
         (((4, 4, 3), (3, 3, 3, 8)), {}, "with as many axes"),
-        (
-            ((1, 4, 4, 3), (3, 3, 3, 8)),
-            {"strides": (1, 1, 1)},
-            "strides is one positive integer, or one for each of 2",
-        ),
+        (((1, 4, 4, 3), (3, 3, 3, 8)), {"strides": (1, 1, 1)}, "strides is one positive integer, or one for each of 2"),
         (((1, 4, 4, 3), (3, 3, 3, 8)), {"dilation": 0}, "dilation is one positive integer"),
         (((1, 4, 4, 3), (3, 3, 3, 8)), {"padding": "full"}, "not full"),
         (((1, 4, 4, 3), (3, 3, 3, 8)), {"padding": ((1, 1),)}, "or 2 pairs (before, after)"),
