@@ -196,7 +196,7 @@ def is_int(value: Any) -> bool:
 
 def require_int(value: Any, name: str, owner: str, least: int = 1) -> None:
     """Refuses what is not an integer of at least `least`."""
-    if not is_int(value) or value < least:
+    if not (type(value) is int or is_int(value)) or value < least:
         raise ValueError(f"{owner}: {name} must be an integer of at least {least}; got {value!r}")
 
 

@@ -1,8 +1,8 @@
 """The loops behind `fit` and `evaluate`: data on the device once, many steps per dispatch, logs out to callbacks."""
 
+import _signal as signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, which takes 15 µs
 import contextlib
 import dataclasses
-import signal
 import sys
 import threading
 import time
@@ -13,12 +13,9 @@ import jax
 import numpy as np
 
 from kjax.callbacks import Callback, History
+from kjax.compiled import Compiled
 from kjax.data import batch_rows
 from kjax.progress import Progress
-from kjax.train import Trainer
-
-train_rows = jax.jit(Trainer.train_rows, donate_argnums=(1, 2), static_argnames="padded")
-eval_rows = jax.jit(Trainer.eval_rows, donate_argnums=2, static_argnames="padded")
 
 DISPATCH_SECONDS = 0.25
 """How long one dispatch should take: the progress bar moves a few times a second, and Ctrl-C is heard soon."""
@@ -35,16 +32,16 @@ class Plan:
 
 
 class Epoch:
-    """The batches of one pass over `data`, sums over them on the device, and the logs that the sums stand for."""
+    """The batches of one pass over `data`, and sums over them on the device."""
 
-    def __init__(self, trainer: Trainer, state: Any, data: Any, batch_size: int, order: Any = None):
+    def __init__(self, compiled: Compiled, state: Any, data: Any, batch_size: int, order: Any = None):
         n = data[0].shape[0]
         size = min(batch_size, n)
-        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), data)
-        self.trainer, self.data, self.shapes = trainer, data, trainer.shapes(state, batch)
-        self.blocks = batch_rows(n, size, order, trainer.takes_padding(*self.shapes))
+        batch = [jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in data]
+        self.data, self._sums = data, compiled.sums(state, batch)
+        self.blocks = batch_rows(n, size, order, self._sums.takes_padding)
         self.steps = sum(len(block) for block in self.blocks)
-        self.totals = _fresh(trainer, *self.shapes)
+        self.totals = self._sums.empty()
 
     def dispatches(self, pace: "Pace") -> Iterator[tuple[int, tuple[Any, ...], bool]]:
         """For each dispatch: the steps done after it, its rows with the first and last step, whether any is padding.
@@ -53,23 +50,18 @@ class Epoch:
         """
         done = 0
         for block in self.blocks:
-            rows, start = jax.device_put(block), 0
+            rows, start, padded = jax.device_put(block), 0, bool((block < 0).any())
             while start < len(block):
                 stop = min(start + pace.steps, len(block))
                 began = time.perf_counter()
                 done += stop - start
-                yield done, (rows, start, stop), bool((block < 0).any())
+                yield done, (rows, *jax.device_put((np.int32(start), np.int32(stop)))), padded
                 pace.timed(stop - start, time.perf_counter() - began)
                 start = stop
 
     def logs(self) -> dict[str, float]:
-        """The logs as Python floats, in one transfer."""
-        logs = jax.device_get(_results(self.trainer, self.totals, *self.shapes))
-        return {name: float(logs[name]) for name in self.trainer.log_names}
-
-
-_fresh = jax.jit(Trainer.init_totals, static_argnums=(1, 2))
-_results = jax.jit(Trainer.results, static_argnums=(2, 3))
+        """The loss and metrics so far."""
+        return self._sums.logs(self.totals)
 
 
 class Pace:
@@ -90,7 +82,7 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
     hooks = [*callbacks, history]
-    data = jax.device_put(data)
+    data, validation = jax.device_put((data, validation))
     _introduce(hooks, model, data, plan, verbose)
     pace = Pace(single=any(hook.wants_batches() for hook in hooks))
     model.stop_training = False
@@ -100,7 +92,7 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
         try:
             for number in range(plan.initial_epoch, plan.epochs):
                 _call(hooks, "on_epoch_begin", number)
-                epoch = Epoch(model.trainer, model.state, data, plan.batch_size, order(model, data[0].shape[0], plan))
+                epoch = Epoch(model.compiled, model.state, data, plan.batch_size, order(model, data[0].shape[0], plan))
                 progress.epoch_begin(number, epoch.steps)
                 logs = _train(model, epoch, pace, hooks, progress, interrupted)
                 held_out = {} if validation is None else evaluate(model, validation, plan.batch_size)
@@ -131,9 +123,8 @@ def _train(
         interrupted()
         if pace.single:
             _call(hooks, "on_train_batch_begin", done - 1)
-        model.state, epoch.totals = train_rows(
-            epoch.trainer, model.state, epoch.totals, epoch.data, *batches, padded=padded
-        )
+        arguments = model.state, epoch.totals, epoch.data, *batches
+        model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
         jax.block_until_ready(epoch.totals)
         if pace.single or progress.verbose == 1:
             progress.update(done, logs := epoch.logs())
@@ -144,9 +135,9 @@ def _train(
 
 def evaluate(model: Any, data: Any, batch_size: int, progress: Progress | None = None) -> dict[str, float]:
     """The means over all examples."""
-    epoch = Epoch(model.trainer, model.state, jax.device_put(data), batch_size)
+    epoch = Epoch(model.compiled, model.state, jax.device_put(data), batch_size)
     for done, batches, padded in epoch.dispatches(Pace(single=False)):
-        epoch.totals = eval_rows(epoch.trainer, model.state, epoch.totals, epoch.data, *batches, padded=padded)
+        epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, epoch.data, *batches, padded=padded)
         jax.block_until_ready(epoch.totals)
         if progress:
             progress.update(done, epoch.logs())

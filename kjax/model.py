@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from kjax import data as arrays
 from kjax import loop, losses
 from kjax.callbacks import Callback, History
+from kjax.compiled import Compiled
 from kjax.frozen import explained, require_int
 from kjax.network import Network
 from kjax.progress import Progress
 from kjax.train import Trainer, get_metrics
-
-_train_step = jax.jit(Trainer.train_step, donate_argnums=1)
-_eval_step = jax.jit(Trainer.eval_step)
 
 
 class Model(Network):
@@ -36,6 +33,13 @@ class Model(Network):
         if self._trainer is None:
             raise RuntimeError('the model is not compiled: call model.compile(optimizer="sgd", loss="mse") first')
         return self._trainer
+
+    @property
+    def compiled(self) -> Compiled:
+        """The trainer's functions, compiled."""
+        if self._compiled is None or self._compiled.trainer is not self._trainer:
+            self._compiled = Compiled(self.trainer)
+        return self._compiled
 
     @property
     def optimizer(self) -> Any:
@@ -93,7 +97,7 @@ class Model(Network):
         x, y = self._input(x, names[0]), arrays.as_array(y, names[1])
         weight = None if sample_weight is None else arrays.as_array(sample_weight, "sample_weight").astype(np.float32)
         arrays.check_lengths(**{names[0]: x, names[1]: y, "sample_weight": weight})
-        output = self._output(self.state).shape
+        output = self._output.shape
         losses.check_targets(trainer.loss, y, (x.shape[0], *output[1:]))
         self._check_weight(weight, output)
         weight = arrays.class_weights(y, class_weight, weight)
@@ -217,18 +221,19 @@ class Model(Network):
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
         batch = self._batch(x, y, sample_weight, class_weight)
         with loop.interruptible() as interrupted:
-            self.state, logs = _train_step(self.trainer, self.state, batch)
+            self.state, logs = self.compiled.train_step(self.state, batch)
             interrupted()
         return self._named(logs, return_dict)
 
     @explained
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss, or a list of the loss and the metrics, on one batch."""
-        return self._named(_eval_step(self.trainer, self.state, self._batch(x, y, sample_weight)), return_dict)
+        return self._named(self.compiled.eval_step(self.state, self._batch(x, y, sample_weight)), return_dict)
 
     def _named(self, logs: Any, return_dict: bool) -> Any:
-        logs = jax.device_get(logs)
-        logs = {name: float(logs[name]) for name in self.trainer.log_names}
+        for value in logs.values():
+            value.copy_to_host_async()
+        logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)
 
 

@@ -1,6 +1,7 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
+from kjax.compiled import Compiled, outputs
 from kjax.frozen import explained, require_int, suggest
 from kjax.nn.compose import named_layers
 from kjax.nn.layer import Layer
@@ -17,7 +19,6 @@ from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
 
 _init = jax.jit(lambda net, key, spec: net.init(key, spec), static_argnums=(0, 2))
-_apply = jax.jit(lambda net, params, state, x: unmask(net.apply(params, state, x)[0])[0], static_argnums=0)
 
 
 class Functional(NamedTuple):
@@ -42,14 +43,24 @@ class Network:
         self.stop_training = False
         self._net = net
         self._trainer: Trainer | None = None
+        self._compiled: Compiled | None = None
+        self._outputs: tuple[Any, Any] = (None, None)
         self._state: TrainState | None = None
         self._spec: Any = None
+        self._output: Any = None
         self._paths: list[Path] = []
 
     @property
     def net(self) -> Layer:
         """The pure layer behind the model."""
         return self._net
+
+    @property
+    def outputs(self) -> Callable:
+        """`(params, state, x) -> y`, compiled."""
+        if self._outputs[0] is not self._net:
+            self._outputs = self._net, outputs(self._net)
+        return self._outputs[1]
 
     @property
     def built(self) -> bool:
@@ -98,7 +109,8 @@ class Network:
     @property
     def output_shape(self) -> tuple[int | None, ...]:
         """(None, …), None for the batch axis."""
-        return (None, *self._output(self.state).shape[1:])
+        _ = self.state
+        return (None, *self._output.shape[1:])
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights for inputs of this shape, batch axis (None) included, as Keras's `build`."""
@@ -112,6 +124,7 @@ class Network:
         params, state = _init(self.net, net_key, spec)
         self._state = TrainState(params, state, self.compiled_state(params), jnp.zeros((), jnp.int32), train_key)
         self._spec, self._paths = spec, weight_paths(self.net, spec)
+        self._output = unmask(self.net.output(params, state, spec))[0]
 
     def _build_or_explain(self) -> None:
         raise ValueError(
@@ -133,9 +146,6 @@ class Network:
     def _build_for(self, x: Any) -> None:
         self._build(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
 
-    def _output(self, state: TrainState) -> Any:
-        return unmask(self.net.output(state.params, state.state, self._spec))[0]
-
     def compiled_state(self, params: Any) -> Any:
         """The optimizer's state for fresh params; nothing where nothing is trained."""
         return self._trainer.init_optimizer(params) if self._trainer else ()
@@ -147,18 +157,20 @@ class Network:
         """The outputs for all examples, as a NumPy array; needs no `compile`."""
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "predict")
-        x = self._input(x)
+        x, state = self._input(x), self.state
+        n = x.shape[0]
+        size = arrays.power_of_two(n, batch_size)
+        if n == size:
+            return np.asarray(self.outputs(state.params, state.state, x))
         arrays.check_lengths(x=x)
-        size = arrays.power_of_two(x.shape[0], batch_size)
-        parts = [x[i : i + size] for i in range(0, x.shape[0], size)]
-        state = self.state
-        outputs = [_apply(self.net, state.params, state.state, arrays.pad_rows(part, size)) for part in parts]
-        return np.concatenate([np.asarray(y) for y in outputs])[: x.shape[0]]
+        parts = [arrays.pad_rows(x[i : i + size], size) for i in range(0, n, size)]
+        ys = [self.outputs(state.params, state.state, part) for part in parts]
+        return np.concatenate([np.asarray(y) for y in ys])[:n]
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """The outputs for one batch, of just this size."""
         x = self._input(x)
-        return np.asarray(_apply(self.net, self.state.params, self.state.state, x))
+        return np.asarray(self.outputs(self.state.params, self.state.state, x))
 
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""

@@ -73,15 +73,9 @@ like class numbers: use sparse_categorical_crossentropy, or kjax.utils.to_catego
             f"targets must be numbers, but their dtype is {y_true.dtype}: number the classes with "
             "names, y = numpy.unique(y, return_inverse=True)"
         )
-    kind = base(loss)
-    for losses, check in (
-        (CLASSES, _check_classes),
-        (LABELS, _check_labels),
-        (ANSWERS, _check_answers),
-        (NUMBERS, _check_numbers),
-    ):
-        if kind in losses:
-            check(loss, y_true, tuple(y_pred_shape))
+    check = CHECKS.get(base(loss))
+    if check:
+        check(loss, y_true, tuple(y_pred_shape))
 
 
 def show(shape: tuple[int | None, ...]) -> str:
@@ -173,3 +167,15 @@ def _check_numbers(loss: Any, y: Any, shape: tuple) -> None:
             f"{name(loss)} wants targets of shape {show(shape)} like the outputs, but got {show(y.shape)}: "
             f"{_how_many(y, shape)}"
         )
+
+
+CHECKS = {
+    loss: check
+    for group, check in (
+        (CLASSES, _check_classes),
+        (LABELS, _check_labels),
+        (ANSWERS, _check_answers),
+        (NUMBERS, _check_numbers),
+    )
+    for loss in group
+}

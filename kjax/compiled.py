@@ -1,0 +1,81 @@
+"""The pure functions of a network, compiled. Equal networks share a compilation; the least recent ones are dropped.
+
+Each function is compiled for what is static in its trainer (layers, loss, metrics); the optimizer's numbers are
+its first argument. They are kept on the device, so that a call sends nothing but its batch.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kjax.nn.layer import Layer
+from kjax.nn.mask import unmask
+from kjax.train import Trainer, TrainState
+
+KEPT = 128
+"""How many compiled functions of each kind are kept: a program that makes networks without end stays small."""
+
+
+class Compiled:
+    """A trainer's `train_step`, `eval_step`, `train_rows` and `eval_rows`; states and totals are donated."""
+
+    def __init__(self, trainer: Trainer):
+        numbers, self._structure = jax.tree.flatten(trainer)
+        self._numbers = [jnp.asarray(number) for number in numbers]  # stay weakly typed, as Python's own
+        self.trainer = trainer
+        self._sums: dict[Any, Sums] = {}
+        self.train_step, self.eval_step = self._bound("train_step", 1), self._bound("eval_step")
+        self.train_rows, self.eval_rows = self._bound("train_rows", 1, 2), self._bound("eval_rows", 2)
+
+    def _bound(self, name: str, *donated: int) -> Callable:
+        return functools.partial(_method(getattr(Trainer, name), self._structure, donated), self._numbers)
+
+    def sums(self, state: TrainState, batch: Sequence[Any]) -> "Sums":
+        """How sums over such batches are kept."""
+        spec = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in batch)
+        if spec not in self._sums:
+            self._sums[spec] = Sums(self.trainer, state, spec)
+        return self._sums[spec]
+
+
+class Sums:
+    """The loss and metrics of a trainer, summed over batches of one shape."""
+
+    def __init__(self, trainer: Trainer, state: TrainState, batch: Sequence[Any]):
+        self._trainer, self._shapes = trainer, trainer.shapes(state, batch)
+        self.takes_padding = trainer.takes_padding(*self._shapes)
+
+    def empty(self) -> Any:
+        """Sums over nothing, on the device."""
+        return _empty(self._trainer, *self._shapes)
+
+    def logs(self, totals: Any) -> dict[str, float]:
+        """What the sums stand for, as Python floats, in one transfer."""
+        logs = jax.device_get(_results(self._trainer, totals, *self._shapes))
+        return {name: float(logs[name]) for name in self._trainer.log_names}
+
+
+_empty = jax.jit(Trainer.init_totals, static_argnums=(1, 2))
+_results = jax.jit(Trainer.results, static_argnums=(2, 3))
+
+
+@functools.lru_cache(maxsize=4 * KEPT)
+def _method(method: Callable, structure: Any, donated: tuple[int, ...]) -> Callable:
+    def run(numbers: list[Any], *args: Any, **options: Any) -> Any:
+        return method(jax.tree.unflatten(structure, numbers), *args, **options)
+
+    run.__name__ = method.__name__
+    return jax.jit(run, donate_argnums=donated, static_argnames="padded")
+
+
+@functools.lru_cache(maxsize=KEPT)
+def outputs(net: Layer) -> Callable:
+    """`(params, state, x) -> y`, compiled; a mask is dropped."""
+
+    def run(params: Any, state: Any, x: Any) -> Any:
+        return unmask(net.apply(params, state, x)[0])[0]
+
+    return jax.jit(run)
