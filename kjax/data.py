@@ -31,11 +31,22 @@ def as_array(value: Any, name: str) -> Any:
         array = _numpy(value, name)
     if array.ndim == 0:
         raise ValueError(f"{name} is a single number; give an array whose first axis counts the examples")
-    return (
-        array
-        if jax.config.read("jax_enable_x64")
-        else array.astype(NARROW.get(array.dtype.name, array.dtype), copy=False)
-    )
+    return array if is_mapped(array) else narrowed(array)
+
+
+def narrowed(array: Any) -> Any:
+    """64-bit numbers as 32-bit ones, unless JAX's 64-bit mode is on."""
+    wide = jax.config.read("jax_enable_x64")
+    return array if wide else array.astype(NARROW.get(array.dtype.name, array.dtype), copy=False)
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether a NumPy array is a memory-mapped file, or a view of one: it is not to be read whole."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
 
 
 def _numpy(value: Any, name: str) -> np.ndarray:

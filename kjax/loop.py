@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kjax import feed
 from kjax.callbacks import Callback, History
 from kjax.compiled import Compiled
 from kjax.data import batch_rows
@@ -37,25 +38,25 @@ class Epoch:
     def __init__(self, compiled: Compiled, state: Any, data: Any, batch_size: int, order: Any = None):
         n = data[0].shape[0]
         size = min(batch_size, n)
-        batch = [jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in data]
+        batch = [jax.ShapeDtypeStruct((size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)) for a in data]
         self.data, self._sums = data, compiled.sums(state, batch)
-        self.blocks = batch_rows(n, size, order, self._sums.takes_padding)
-        self.steps = sum(len(block) for block in self.blocks)
+        self.rows = batch_rows(n, size, order, self._sums.takes_padding)
+        self.steps = sum(map(len, self.rows))
         self.totals = self._sums.empty()
 
     def dispatches(self, pace: "Pace") -> Iterator[tuple[int, tuple[Any, ...], bool]]:
-        """For each dispatch: the steps done after it, its rows with the first and last step, whether any is padding.
+        """For each dispatch: the steps done after it, what `train_rows` takes after totals, whether there is padding.
 
         Times each dispatch, so that `pace` can say how long the next should be.
         """
         done = 0
-        for block in self.blocks:
-            rows, start, padded = jax.device_put(block), 0, bool((block < 0).any())
-            while start < len(block):
-                stop = min(start + pace.steps, len(block))
+        for data, rows, steps, padded in feed.blocks(self.data, self.rows):
+            start = 0
+            while start < steps:
+                stop = min(start + pace.steps, steps)
                 began = time.perf_counter()
                 done += stop - start
-                yield done, (rows, *jax.device_put((np.int32(start), np.int32(stop)))), padded
+                yield done, (data, rows, *jax.device_put((np.int32(start), np.int32(stop)))), padded
                 pace.timed(stop - start, time.perf_counter() - began)
                 start = stop
 
@@ -82,7 +83,7 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
     hooks = [*callbacks, history]
-    data, validation = jax.device_put((data, validation))
+    data, validation = feed.place(data), validation and feed.place(validation)
     _introduce(hooks, model, data, plan, verbose)
     pace = Pace(single=any(hook.wants_batches() for hook in hooks))
     model.stop_training = False
@@ -123,7 +124,7 @@ def _train(
         interrupted()
         if pace.single:
             _call(hooks, "on_train_batch_begin", done - 1)
-        arguments = model.state, epoch.totals, epoch.data, *batches
+        arguments = model.state, epoch.totals, *batches
         model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
         jax.block_until_ready(epoch.totals)
         if pace.single or progress.verbose == 1:
@@ -135,9 +136,9 @@ def _train(
 
 def evaluate(model: Any, data: Any, batch_size: int, progress: Progress | None = None) -> dict[str, float]:
     """The means over all examples."""
-    epoch = Epoch(model.compiled, model.state, jax.device_put(data), batch_size)
+    epoch = Epoch(model.compiled, model.state, feed.place(data), batch_size)
     for done, batches, padded in epoch.dispatches(Pace(single=False)):
-        epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, epoch.data, *batches, padded=padded)
+        epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
         jax.block_until_ready(epoch.totals)
         if progress:
             progress.update(done, epoch.logs())

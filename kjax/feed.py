@@ -1,0 +1,81 @@
+"""How the batches of an epoch reach the device: all data at once where it fits, else in chunks, one ahead."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kjax.data import is_mapped, narrowed
+
+CHUNK_BYTES = 64 * 2**20
+"""The size of a chunk of data that does not stay on the device; three of them are in memory at a time."""
+
+
+class Block(NamedTuple):
+    """Data on the device, and the rows of it that each step takes: int32 (steps, batch), -1 for padding."""
+
+    data: Any
+    rows: jax.Array
+    steps: int
+    padded: bool
+
+
+def place(data: Sequence[Any]) -> Sequence[Any]:
+    """The data on the device, or as it is where it is to come in chunks: too large, or a memory-mapped file."""
+    size = sum(a.nbytes for a in data)
+    return data if any(map(is_mapped, data)) or size > memory() // 2 else jax.device_put(data)
+
+
+def memory() -> int:
+    """The bytes of memory of the device, or of the machine where that is the device."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
+    known = hasattr(os, "sysconf") and all(name in os.sysconf_names for name in names)
+    return os.sysconf(names[0]) * os.sysconf(names[1]) if known else 2**62
+
+
+def blocks(data: Sequence[Any], rows: Sequence[np.ndarray]) -> Iterator[Block]:
+    """Blocks of steps for data as `place` left it; `rows` as `batch_rows` makes them."""
+    if all(isinstance(a, jax.Array) for a in data):
+        for block in rows:
+            yield Block(data, jax.device_put(block), len(block), bool((block < 0).any()))
+    else:
+        yield from ahead(chunk for block in rows for chunk in chunks(data, block))
+
+
+def chunks(data: Sequence[Any], rows: np.ndarray) -> Iterator[Block]:
+    """The same steps, each chunk with its own part of the data. All chunks have one shape, so one compilation."""
+    per_step = sum(a.nbytes // len(a) for a in data) * rows.shape[1]
+    steps = min(max(1, CHUNK_BYTES // max(1, per_step)), len(rows))
+    padded = bool((rows < 0).any())
+    for start in range(0, len(rows), steps):
+        yield gather(data, rows[start : start + steps], steps, padded)
+
+
+def gather(data: Sequence[Any], rows: np.ndarray, steps: int, padded: bool) -> Block:
+    """The rows of a chunk, and where each step finds them in it."""
+    real = rows[rows >= 0]
+    own = np.full((steps, rows.shape[1]), -1, np.int32)
+    own[: len(rows)][rows >= 0] = np.arange(len(real))
+    arrays, own = jax.device_put(([take(a, real, own.size) for a in data], own))
+    return Block(arrays, own, len(rows), padded)
+
+
+def take(array: Any, rows: np.ndarray, size: int) -> np.ndarray:
+    """Some rows of an array, with zeros behind them up to a number of rows."""
+    taken = narrowed(np.asarray(array[rows]))
+    return np.concatenate([taken, np.zeros((size - len(rows), *taken.shape[1:]), taken.dtype)])
+
+
+def ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, the next one being fetched by a thread while the last is at work."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block

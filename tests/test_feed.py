@@ -1,0 +1,97 @@
+"""Data that does not stay on the device arrives in chunks, and changes no number."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import kjax
+from kjax import feed
+from kjax.layers import Dense
+
+
+def fitted(x, y, weight=None, **options):
+    model = kjax.Sequential([Dense(8, activation="tanh", input_shape=x.shape[1:]), Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    options = {"batch_size": 16, "epochs": 2, "verbose": 0, "validation_data": (x, y), **options}
+    history = model.fit(x, y, sample_weight=weight, **options)
+    return history.history, model.get_weights(), model.evaluate(x, y, batch_size=16, verbose=0)
+
+
+def data(n=150):
+    rng = np.random.default_rng(0)
+    return rng.random((n, 4), np.float32), rng.random((n, 1), np.float32), rng.random(n, np.float32)
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    monkeypatch.setattr(feed, "memory", lambda: 100)
+    monkeypatch.setattr(feed, "CHUNK_BYTES", 16 * 4 * 6 * 3)  # three steps
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [150, 160, 7])
+def test_chunks_give_the_same_bits(n, weighted, small_memory, monkeypatch):
+    x, y, weight = data(n)
+    weight = weight if weighted else None
+    assert not isinstance(feed.place((x, y))[0], jax.Array)
+    in_chunks = fitted(x, y, weight)
+    monkeypatch.undo()
+    assert isinstance(feed.place((x, y))[0], jax.Array)
+    at_once = fitted(x, y, weight)
+    assert in_chunks[0] == at_once[0] and in_chunks[2] == at_once[2]
+    jax.tree.map(np.testing.assert_array_equal, in_chunks[1], at_once[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mapped_file_stays_a_file(tmp_path, dtype):
+    x, y, _ = data()
+    np.save(tmp_path / "x.npy", x.astype(dtype))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert feed.place((mapped[3:], y))[0].base is not None and feed.is_mapped(mapped[3:]) and not feed.is_mapped(x)
+    assert fitted(mapped, y)[0] == fitted(x, y)[0]
+
+
+def test_every_chunk_has_one_shape_and_all_rows_come_once(small_memory):
+    x, y = np.arange(150.0, dtype=np.float32)[:, None], np.zeros((150, 1), np.float32)
+    order = np.random.default_rng(1).permutation(150)
+    rows = kjax.data.batch_rows(150, 16, order)
+    blocks = list(feed.blocks((x, y), rows))
+    assert len({(b.data[0].shape, b.rows.shape, b.padded) for b in blocks}) == 1 and len(blocks) == 2
+    steps = [np.asarray(b.data[0])[r][r >= 0, 0] for b in blocks for r in np.asarray(b.rows)[: b.steps]]
+    np.testing.assert_array_equal(np.concatenate(steps), order)
+
+
+def test_an_error_in_the_thread_arrives(small_memory):
+    def broken():
+        yield 1
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(feed.ahead(broken()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_at_a_few_chunks(tmp_path):
+    program = f"""
+import re, numpy as np, kjax
+from kjax.layers import Dense
+x = np.lib.format.open_memmap({str(tmp_path / "x.npy")!r}, "w+", "float32", (100_000, 1000))
+y = np.zeros((100_000, 1), "float32")
+kjax.feed.CHUNK_BYTES = 8 * 2**20
+model = kjax.Sequential([Dense(1, input_shape=(1000,))])
+model.compile("sgd", "mse")
+model.fit(x[:2000], y[:2000], batch_size=500, verbose=0)
+own = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
+class Most(kjax.callbacks.Callback):
+    most = 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.most = max(self.most, own())
+before, most = own(), Most()
+model.fit(x, y, batch_size=500, verbose=0, callbacks=[most])
+print(most.most - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100  # of 381 MB: a few chunks of 8 MB, and what the allocator keeps
