@@ -1,5 +1,8 @@
 """Keras's helpers against Keras's."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -33,3 +36,55 @@ def test_normalize_is_keras(options):
     np.testing.assert_allclose(
         normalize(x, **options), keras.utils.normalize(x, **options), rtol=1e-6
     )  # Keras: float32
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_kept_pages_are_touched_once():
+    program = """
+import resource, sys, kjax
+kept = kjax.utils.keep_pages() if sys.argv[1] == "keep" else None
+import jax, jax.numpy as jnp
+run = jax.jit(lambda x: jnp.sort(x * 2).sum())  # a temporary of 40 MB
+x = jax.block_until_ready(jnp.ones(10_000_000))
+def faults():
+    jax.block_until_ready(run(x))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults(), faults()
+before = faults()
+for _ in range(5): after = faults()
+print(after - before, kept)
+"""
+    plain, kept = (
+        subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout.split()
+        for how in ("leave", "keep")
+    )
+    assert plain[1] == "None" and (kept[1] == "False" or int(kept[0]) < int(plain[0]) / 4)
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    program = f"""
+import jax, numpy as np, kjax
+from kjax.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+counts = dict.fromkeys(("cache_hits", "cache_misses"), 0)
+def count(event, **options):
+    name = event.rsplit("/", 1)[1]
+    if name in counts:
+        counts[name] += 1
+jax.monitoring.register_event_listener(count)
+kjax.utils.cache_compilations({str(tmp_path / "cache")!r})
+x, y = np.ones((70, 8, 8, 1), "float32"), np.zeros(70, "int32")
+model = kjax.Sequential([
+    Conv2D(4, 3, activation="relu", input_shape=(8, 8, 1)), BatchNormalization(), MaxPooling2D(), Dropout(0.5),
+    Flatten(), Dense(3, activation="softmax"),
+])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+history = model.fit(x, y, epochs=2, verbose=0, validation_split=0.2).history
+model.train_on_batch(x, y), model.predict(x)
+print(counts["cache_hits"] > 5, counts["cache_misses"], history)
+"""
+    first, second = (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(" ", 2)
+        for _ in range(2)
+    )
+    assert first[0] == "False" and int(first[1]) > 5
+    assert second[:2] == ["True", "0"] and second[2] == first[2]
