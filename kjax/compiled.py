@@ -79,3 +79,18 @@ def outputs(net: Layer) -> Callable:
         return unmask(net.apply(params, state, x)[0])[0]
 
     return jax.jit(run)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def first_state(net: Layer, trainer: Trainer | None, key: jax.Array, x: Any) -> TrainState:
+    """What `Trainer.init` gives, or without a trainer the same with nothing for an optimizer, in one program."""
+    if trainer is not None:
+        return trainer.init(key, x)
+    net_key, train_key = jax.random.split(key)
+    return TrainState(*net.init(net_key, x), (), jnp.zeros((), jnp.int32), train_key)
+
+
+@jax.jit
+def first_optimizer_state(trainer: Trainer, params: Any) -> Any:
+    """What `Trainer.init_optimizer` gives."""
+    return trainer.init_optimizer(params)

@@ -8,7 +8,7 @@ import numpy as np
 from kjax import data as arrays
 from kjax import loop, losses
 from kjax.callbacks import Callback, History
-from kjax.compiled import Compiled
+from kjax.compiled import Compiled, first_optimizer_state
 from kjax.frozen import explained, require_int
 from kjax.network import Network
 from kjax.progress import Progress
@@ -87,7 +87,7 @@ class Model(Network):
         self.sample_weight_mode = sample_weight_mode
         self._trainer = Trainer(self.net, loss, optimizer, get_metrics(metrics), single_number(loss_weights))
         if self._state is not None:
-            self._state = self._state.replace(opt_state=self._trainer.init_optimizer(self._state.params))
+            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
 
     def _batch(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None, names: Sequence[str] = ("x", "y")

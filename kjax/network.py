@@ -10,15 +10,13 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
-from kjax.compiled import Compiled, outputs
+from kjax.compiled import Compiled, first_state, outputs
 from kjax.frozen import explained, require_int, suggest
 from kjax.nn.compose import named_layers
 from kjax.nn.layer import Layer
 from kjax.nn.mask import unmask
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
-
-_init = jax.jit(lambda net, key, spec: net.init(key, spec), static_argnums=(0, 2))
 
 
 class Functional(NamedTuple):
@@ -120,11 +118,9 @@ class Network:
         self._build(jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32))
 
     def _build(self, spec: Any) -> None:
-        net_key, train_key = jax.random.split(jax.random.key(self.seed))
-        params, state = _init(self.net, net_key, spec)
-        self._state = TrainState(params, state, self.compiled_state(params), jnp.zeros((), jnp.int32), train_key)
+        self._state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
         self._spec, self._paths = spec, weight_paths(self.net, spec)
-        self._output = unmask(self.net.output(params, state, spec))[0]
+        self._output = unmask(self.net.output(self._state.params, self._state.state, spec))[0]
 
     def _build_or_explain(self) -> None:
         raise ValueError(
@@ -145,10 +141,6 @@ class Network:
 
     def _build_for(self, x: Any) -> None:
         self._build(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
-
-    def compiled_state(self, params: Any) -> Any:
-        """The optimizer's state for fresh params; nothing where nothing is trained."""
-        return self._trainer.init_optimizer(params) if self._trainer else ()
 
     # Using it.
 

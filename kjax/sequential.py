@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.compiled import first_optimizer_state
 from kjax.frozen import explained
 from kjax.model import Model
 from kjax.nn.compose import Serial
@@ -72,7 +73,8 @@ class Sequential(Model):
         new = self.state
         trees = ({**n, **{k: o[k] for k in n if k in o}} for n, o in ((new.params, old.params), (new.state, old.state)))
         params, state = trees
-        self._state = new.replace(params=params, state=state, opt_state=self.compiled_state(params))
+        opt_state = first_optimizer_state(self._trainer, params) if self._trainer else ()
+        self._state = new.replace(params=params, state=state, opt_state=opt_state)
 
     def _build_or_explain(self) -> None:
         if not self._own:
