@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types bench clean
 
 demo: .venv/demo
 	$(BIN)/python -m kjax demo $(ARGS)
@@ -18,8 +18,12 @@ lint: .venv/dev
 types: .venv/dev
 	$(BIN)/mypy
 
+# The peers pin each other's versions, so they live in an environment of their own.
+bench: .venv-bench/ready
+	.venv-bench/bin/python -m benchmarks $(ARGS)
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
@@ -36,4 +40,10 @@ clean:
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv-bench/ready: benchmarks/requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -e '.[plot]'
 	@touch $@

@@ -64,6 +64,14 @@ def explained(function: F) -> F:
     return checked  # type: ignore[return-value]
 
 
+def refuse_change(self: Any, name: str, value: Any) -> None:
+    """Raises for an assignment to a frozen object, and shows the way round."""
+    raise dataclasses.FrozenInstanceError(
+        f"{type(self).__name__} cannot be changed, but .replace({name}={value!r}) gives a changed copy; for a "
+        f"model's optimizer: model.optimizer = model.optimizer.replace({name}={value!r})"
+    )
+
+
 def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], owner: str) -> None:
     """Raises `TypeError` for the first keyword that is not known."""
     for name in kwargs:
@@ -112,6 +120,7 @@ class Frozen:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
         cls.__init__ = explain_keywords(cls.__init__, cls)  # type: ignore[method-assign]
+        cls.__setattr__ = refuse_change  # type: ignore[method-assign,assignment]
 
     @classmethod
     def translate(cls, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class Network:
         self._output: Any = None
         self._paths: list[Path] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and copy take: all but what is compiled."""
+        return {**self.__dict__, "_compiled": None, "_outputs": (None, None)}
+
     @property
     def net(self) -> Layer:
         """The pure layer behind the model."""
@@ -250,7 +254,17 @@ class LayerView:
         self._model, self.name, self.layer = model, path, layer
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "layer":  # not made yet: copying asks so
+            raise AttributeError(name)
         return getattr(self.layer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("_model", "name", "layer"):
+            raise AttributeError(
+                f"layer {self.name!r}: a layer's settings are fixed when it is made; give {name}={value!r} there, "
+                "build the model anew, and take the weights over with set_weights(old.get_weights())"
+            )
+        super().__setattr__(name, value)
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the layer's arrays, kernel before bias."""

@@ -92,3 +92,7 @@ def cache_compilations(folder: str | os.PathLike[str] | None = None) -> pathlib.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+np_utils = sys.modules[__name__]
+"""The name that older programs know: `from kjax.utils import np_utils`."""

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pickle
 import signal
 import threading
 
@@ -452,6 +453,18 @@ def test_nothing_in_the_hot_path_moves_data_unasked():
         made.predict_on_batch(on_device[0])
         with pytest.raises(Exception, match="Disallowed"):
             made.predict_on_batch(x)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_trains_on_as_the_model_does_and_apart_from_it(copied):
+    x, y = data()
+    made = classifier()
+    made.fit(x, y, epochs=1, verbose=0)
+    other = copied(made)
+    made.fit(x, y, epochs=1, verbose=0)
+    assert not np.array_equal(other.get_weights()[0], made.get_weights()[0])
+    other.fit(x, y, epochs=1, verbose=0)
+    jax.tree.map(np.testing.assert_array_equal, other.get_weights(), made.get_weights())
 
 
 def whole_batch_loss(y_true, y_pred):

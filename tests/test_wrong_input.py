@@ -61,6 +61,8 @@ ROWS = {
     "misspelt batch_input_shape": (lambda: Dense(2, batch_input_size=(None, 3)), ["batch_input_size", "Did you mean 'batch_input_shape'?"]),
     "misspelt constraint": (lambda: Dense(2, kernel_constraints="non_neg"), ["Did you mean 'kernel_constraint'?"]),
     "misspelt activation argument": (lambda: Dense(2, activaton="relu"), ["Did you mean 'activation'?"]),
+    "a learning rate assigned": (lambda: setattr(optim.SGD(0.1), "lr", 0.2), ["SGD", "model.optimizer = model.optimizer.replace(lr=0.2)"]),
+    "a layer's setting assigned": (lambda: setattr(model().layers[0], "trainable", False), ["layer 'dense", "trainable=False", "when it is made"]),
     "unknown activation": (lambda: Dense(2, activation="rely"), ["Dense: activation", "rely", "Did you mean 'relu'?"]),
     "unknown initializer": (lambda: Dense(2, kernel_initializer="he_norml"), ["kernel_initializer", "Did you mean 'he_normal'?"]),
     "unknown regularizer": (lambda: Dense(2, kernel_regularizer="l3"), ["kernel_regularizer", "l3"]),
@@ -183,7 +185,7 @@ def _fit(model, x, y):
 @pytest.mark.parametrize("name", ROWS)
 def test_the_message_says_what_where_and_how(name):
     make, parts = ROWS[name]
-    with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+    with pytest.raises((ValueError, TypeError, RuntimeError, AttributeError)) as caught:
         make()
     said = str(caught.value)
     missing = [part for part in parts if part not in said]
