@@ -120,7 +120,7 @@ class Frozen:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
         cls.__init__ = explain_keywords(cls.__init__, cls)  # type: ignore[method-assign]
-        cls.__setattr__ = refuse_change  # type: ignore[method-assign,assignment]
+        cls.__setattr__ = refuse_change  # type: ignore[method-assign]
 
     @classmethod
     def translate(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
