@@ -1,8 +1,12 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
 from kjax.nn.compose import Serial as Serial
+from kjax.nn.conv import Conv1D as Conv1D
 from kjax.nn.conv import Conv2D as Conv2D
+from kjax.nn.conv import Conv3D as Conv3D
+from kjax.nn.conv import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.conv import ZeroPadding2D as ZeroPadding2D
+from kjax.nn.conv import ZeroPadding3D as ZeroPadding3D
 from kjax.nn.core import Activation as Activation
 from kjax.nn.core import Dense as Dense
 from kjax.nn.core import Embedding as Embedding
@@ -17,11 +21,27 @@ from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
 from kjax.nn.noise import Dropout as Dropout
 from kjax.nn.norm import BatchNormalization as BatchNormalization
+from kjax.nn.pool import AveragePooling1D as AveragePooling1D
 from kjax.nn.pool import AveragePooling2D as AveragePooling2D
+from kjax.nn.pool import AveragePooling3D as AveragePooling3D
+from kjax.nn.pool import AvgPool1D as AvgPool1D
 from kjax.nn.pool import AvgPool2D as AvgPool2D
+from kjax.nn.pool import AvgPool3D as AvgPool3D
+from kjax.nn.pool import GlobalAveragePooling1D as GlobalAveragePooling1D
 from kjax.nn.pool import GlobalAveragePooling2D as GlobalAveragePooling2D
+from kjax.nn.pool import GlobalAveragePooling3D as GlobalAveragePooling3D
+from kjax.nn.pool import GlobalAvgPool1D as GlobalAvgPool1D
 from kjax.nn.pool import GlobalAvgPool2D as GlobalAvgPool2D
+from kjax.nn.pool import GlobalAvgPool3D as GlobalAvgPool3D
+from kjax.nn.pool import GlobalMaxPool1D as GlobalMaxPool1D
 from kjax.nn.pool import GlobalMaxPool2D as GlobalMaxPool2D
+from kjax.nn.pool import GlobalMaxPool3D as GlobalMaxPool3D
+from kjax.nn.pool import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn.pool import GlobalMaxPooling2D as GlobalMaxPooling2D
+from kjax.nn.pool import GlobalMaxPooling3D as GlobalMaxPooling3D
+from kjax.nn.pool import MaxPool1D as MaxPool1D
 from kjax.nn.pool import MaxPool2D as MaxPool2D
+from kjax.nn.pool import MaxPool3D as MaxPool3D
+from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
+from kjax.nn.pool import MaxPooling3D as MaxPooling3D

@@ -1,5 +1,6 @@
 """Convolutional layers."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -75,6 +76,7 @@ class Conv(Windowed, WeightOptions):
     dilation_rate: Any = 1
     activation: Any = None
     use_bias: bool = True
+    groups: int = dataclasses.field(default=1, kw_only=True)
 
     ends_in_activation = True
 
@@ -82,6 +84,9 @@ class Conv(Windowed, WeightOptions):
         super().validate()
         owner = type(self).__name__
         require_int(self.filters, "filters", owner)
+        require_int(self.groups, "groups", owner)
+        if self.filters % self.groups:
+            raise ValueError(f"{owner}: groups={self.groups} does not divide filters={self.filters}")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
                 f"{owner}: strides={self.strides} and dilation_rate={self.dilation_rate} cannot both exceed 1"
@@ -92,14 +97,17 @@ class Conv(Windowed, WeightOptions):
 
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
         channels = x.shape[1 if self.data_format == "channels_first" else -1]
+        if channels % self.groups:
+            self.refuse(f"splits the channels into {self.groups} groups, which does not divide {channels}", x)
         bias = {"bias": (self.filters,)} if self.use_bias else {}
-        return self.weights(key, x.dtype, kernel=(*self.kernel_size, channels, self.filters), **bias), {}
+        kernel = (*self.kernel_size, channels // self.groups, self.filters)
+        return self.weights(key, x.dtype, kernel=kernel, **bias), {}
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         kernel, last = params["kernel"], channels_last(x, self.data_format)
-        if last.shape[-1] != kernel.shape[-2]:
-            self.refuse(f"was built for {kernel.shape[-2]} channels", x)
-        y = kernels.conv(last, kernel, self.strides, self.padding, self.dilation_rate)
+        if last.shape[-1] != kernel.shape[-2] * self.groups:
+            self.refuse(f"was built for {kernel.shape[-2] * self.groups} channels", x)
+        y = kernels.grouped_conv(last, kernel, self.groups, self.strides, self.padding, self.dilation_rate)
         return self.activation(channels_back(add_bias(y, params), self.data_format)), state
 
 
@@ -115,6 +123,7 @@ class Conv2D(Conv):
         dilation_rate: distance between the window's cells.
         activation: a name ("relu"), a function, or None for none.
         use_bias: whether to add a bias, one number for each filter.
+        groups: into how many groups channels and filters are split, each beside the others.
 
     Shapes: (batch, rows, cols, channels) -> (batch, new_rows, new_cols, filters); channels_first has the channels
     on axis 1. The kernel is (rows, cols, channels, filters) in both.
@@ -130,18 +139,35 @@ class Conv2D(Conv):
     """
 
 
-class ZeroPadding2D(Windowed):
-    """Adds rows and columns of zeros.
+class Conv1D(Conv):
+    """1-D convolution: sequences in, sequences out.
 
-    Args:
-        padding: one integer for all sides; a pair (rows, cols); or ((top, bottom), (left, right)).
-        data_format: "channels_last" (the default) or "channels_first".
+    The arguments are those of `Conv2D`, with one axis; padding "causal" adds zeros in front alone, so that no step
+    sees a later one. Shapes: (batch, steps, channels) -> (batch, new_steps, filters).
 
-    >>> ZeroPadding2D(((1, 0), (2, 2))).apply({}, {}, jnp.ones((1, 3, 3, 1)))[0].shape
-    (1, 4, 7, 1)
+    >>> Conv1D(8, 3, padding="causal").output(*Conv1D(8, 3).init(jax.random.key(0), jnp.ones((1, 9, 4))),
+    ...                                       jnp.ones((2, 9, 4))).shape
+    (2, 9, 8)
     """
 
-    padding: Any = (1, 1)
+    rank = 1
+    paddings = ("valid", "same", "causal")
+
+
+class Conv3D(Conv):
+    """3-D convolution: volumes in, feature maps out.
+
+    The arguments are those of `Conv2D`, with three axes.
+    Shapes: (batch, depth, rows, cols, channels) -> (batch, new_depth, new_rows, new_cols, filters).
+    """
+
+    rank = 3
+
+
+class ZeroPadding(Windowed):
+    """Base of the layers that add zeros around."""
+
+    padding: Any = 1
     data_format: str | None = None
 
     takes_integers = True
@@ -157,6 +183,38 @@ class ZeroPadding2D(Windowed):
             ((0, 0), (0, 0), *self.padding) if self.data_format == "channels_first" else ((0, 0), *self.padding, (0, 0))
         )
         return jnp.pad(x, pads), state
+
+
+class ZeroPadding1D(ZeroPadding):
+    """Adds steps of zeros: `padding` of them on both sides, or a pair (before, after).
+
+    >>> ZeroPadding1D((2, 0)).apply({}, {}, jnp.ones((1, 3, 1)))[0].ravel().tolist()
+    [0.0, 0.0, 1.0, 1.0, 1.0]
+    """
+
+    rank = 1
+
+    def convert(self, name: str, value: Any) -> Any:
+        flat = name == "padding" and isinstance(value, list | tuple) and len(value) == 2 and all(map(is_int, value))
+        return super().convert(name, (value,) if flat else value)
+
+
+class ZeroPadding3D(ZeroPadding):
+    """Adds planes, rows and columns of zeros; `padding` is that of `ZeroPadding2D`, for three axes."""
+
+    rank = 3
+
+
+class ZeroPadding2D(ZeroPadding):
+    """Adds rows and columns of zeros.
+
+    Args:
+        padding: one integer for all sides; a pair (rows, cols); or ((top, bottom), (left, right)).
+        data_format: "channels_last" (the default) or "channels_first".
+
+    >>> ZeroPadding2D(((1, 0), (2, 2))).apply({}, {}, jnp.ones((1, 3, 3, 1)))[0].shape
+    (1, 4, 7, 1)
+    """
 
 
 def sides(value: Any, owner: str, n: int) -> tuple[tuple[int, int], ...]:

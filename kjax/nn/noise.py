@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_between
+from kjax.nn import kernels
 from kjax.nn.layer import Layer, Params, State
 
 
@@ -54,5 +55,5 @@ class Dropout(Layer):
             key = jax.random.fold_in(key, self.seed)
         noise = self.noise_shape or (None,) * x.ndim
         shape = tuple(size if n is None else n for n, size in zip(noise, x.shape, strict=True))
-        keep = jnp.broadcast_to(jax.random.bernoulli(key, 1 - self.rate, shape), x.shape)
+        keep = jnp.broadcast_to(kernels.keep_mask(key, self.rate, shape), x.shape)
         return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype)), state

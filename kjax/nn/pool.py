@@ -8,6 +8,7 @@ from kjax.nn import kernels
 from kjax.nn.conv import Windowed
 from kjax.nn.core import channels_back, channels_last
 from kjax.nn.layer import Params, State
+from kjax.nn.mask import over, unmask
 
 
 class Pooling(Windowed):
@@ -34,7 +35,21 @@ class Pooling(Windowed):
         raise NotImplementedError
 
 
-class MaxPooling2D(Pooling):
+class MaxPooling(Pooling):
+    """Base of the layers that keep the largest value of a window."""
+
+    def pool(self, x: Any) -> Any:
+        return kernels.max_pool(x, self.pool_size, self.strides, self.padding)
+
+
+class AveragePooling(Pooling):
+    """Base of the layers that take the mean of a window."""
+
+    def pool(self, x: Any) -> Any:
+        return kernels.avg_pool(x, self.pool_size, self.strides, self.padding)
+
+
+class MaxPooling2D(MaxPooling):
     """The largest value in each window of a picture.
 
     Args:
@@ -49,11 +64,20 @@ class MaxPooling2D(Pooling):
     [5.0, 7.0, 13.0, 15.0]
     """
 
-    def pool(self, x: Any) -> Any:
-        return kernels.max_pool(x, self.pool_size, self.strides, self.padding)
+
+class MaxPooling1D(MaxPooling):
+    """The largest value in each window of steps; `MaxPooling2D` for (batch, steps, channels)."""
+
+    rank = 1
 
 
-class AveragePooling2D(Pooling):
+class MaxPooling3D(MaxPooling):
+    """The largest value in each window of a volume; `MaxPooling2D` for (batch, depth, rows, cols, channels)."""
+
+    rank = 3
+
+
+class AveragePooling2D(AveragePooling):
     """The mean of each window of a picture; with padding "same" only of the cells that lie inside.
 
     The arguments and shapes are those of `MaxPooling2D`.
@@ -62,8 +86,17 @@ class AveragePooling2D(Pooling):
     [2.5, 4.5, 10.5, 12.5]
     """
 
-    def pool(self, x: Any) -> Any:
-        return kernels.avg_pool(x, self.pool_size, self.strides, self.padding)
+
+class AveragePooling1D(AveragePooling):
+    """The mean of each window of steps; `AveragePooling2D` for (batch, steps, channels)."""
+
+    rank = 1
+
+
+class AveragePooling3D(AveragePooling):
+    """The mean of each window of a volume; `AveragePooling2D` for (batch, depth, rows, cols, channels)."""
+
+    rank = 3
 
 
 class GlobalPooling(Windowed):
@@ -80,7 +113,27 @@ class GlobalPooling(Windowed):
         raise NotImplementedError
 
 
-class GlobalMaxPooling2D(GlobalPooling):
+class GlobalMaxPooling(GlobalPooling):
+    """Base of the layers that keep the largest value of each channel."""
+
+    def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return jnp.max(x, axis=axes, keepdims=self.keepdims)
+
+
+class GlobalAveragePooling(GlobalPooling):
+    """Base of the layers that take the mean of each channel."""
+
+    def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return jnp.mean(x, axis=axes, keepdims=self.keepdims)
+
+
+class GlobalMaxPooling1D(GlobalMaxPooling):
+    """The largest value of each channel: (batch, steps, channels) -> (batch, channels)."""
+
+    rank = 1
+
+
+class GlobalMaxPooling2D(GlobalMaxPooling):
     """The largest value of each channel: (batch, rows, cols, channels) -> (batch, channels).
 
     Args:
@@ -88,21 +141,47 @@ class GlobalMaxPooling2D(GlobalPooling):
         keepdims: True keeps the spatial axes, of size 1.
     """
 
-    def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
-        return jnp.max(x, axis=axes, keepdims=self.keepdims)
+
+class GlobalMaxPooling3D(GlobalMaxPooling):
+    """The largest value of each channel: (batch, depth, rows, cols, channels) -> (batch, channels)."""
+
+    rank = 3
 
 
-class GlobalAveragePooling2D(GlobalPooling):
+class GlobalAveragePooling1D(GlobalAveragePooling):
+    """The mean of each channel over the steps, masked ones left out: (batch, steps, channels) -> (batch, channels)."""
+
+    rank = 1
+    takes_mask = True
+
+    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
+        value, mask = unmask(x)
+        if mask is None or mask.ndim < 2 or self.data_format == "channels_first":
+            return super().call(params, state, value, training, key)
+        real = over(mask, value)
+        total = jnp.where(real, value, jnp.zeros((), value.dtype)).sum(1, keepdims=self.keepdims)
+        count = jnp.maximum(real.sum(1, keepdims=self.keepdims), 1)
+        return total / count.astype(value.dtype), state
+
+
+class GlobalAveragePooling2D(GlobalAveragePooling):
     """The mean of each channel: (batch, rows, cols, channels) -> (batch, channels).
 
     The arguments are those of `GlobalMaxPooling2D`.
     """
 
-    def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
-        return jnp.mean(x, axis=axes, keepdims=self.keepdims)
+
+class GlobalAveragePooling3D(GlobalAveragePooling):
+    """The mean of each channel: (batch, depth, rows, cols, channels) -> (batch, channels)."""
+
+    rank = 3
 
 
-MaxPool2D = MaxPooling2D
-AvgPool2D = AveragePooling2D
-GlobalMaxPool2D = GlobalMaxPooling2D
-GlobalAvgPool2D = GlobalAveragePooling2D
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
+GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D = (
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+)

@@ -163,3 +163,22 @@ def test_frozen_layers_have_nothing_to_train(case):
     assert frozen == {} and jax.tree.structure(trainable) == jax.tree.structure(params)
     trainable, frozen = case.layer.replace(trainable=False).partition(params)
     assert trainable == {} and jax.tree.structure(nn.merge(trainable, frozen)) == jax.tree.structure(params)
+
+
+def test_the_mean_over_steps_leaves_masked_ones_out():
+    x = jnp.arange(12.0).reshape(2, 3, 2)
+    masked = nn.Masked(x, jnp.array([[True, True, False], [False, False, False]]))
+    y, _ = nn.GlobalAveragePooling1D().apply({}, {}, masked)
+    np.testing.assert_array_equal(unmask(y)[0], [[1.0, 2.0], [0.0, 0.0]])
+    net = nn.Serial([nn.Embedding(5, 2, mask_zero=True), nn.GlobalAveragePooling1D()])
+    ids = jnp.array([[1, 2, 0], [3, 0, 0]])
+    params, state = net.init(jax.random.key(0), ids)
+    table = params["embedding"]["embeddings"]
+    y = output(net, params, state, ids)
+    np.testing.assert_allclose(y, [(table[1] + table[2]) / 2, table[3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(nn.Conv2D(4, 3, groups=2), (1, 5, 5, 3)), (nn.Conv2D(4, 3), (1, 5, 5))])
+def test_groups_must_divide_channels(layer, shape):
+    with pytest.raises(nn.LayerError, match=r"groups, which does not divide 3|rank 4"):
+        layer.init(jax.random.key(0), jnp.zeros(shape))
