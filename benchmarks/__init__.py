@@ -1,0 +1,1 @@
+"""kjax and its peers, timed side by side: `python -m benchmarks --help`."""

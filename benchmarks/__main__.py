@@ -1,0 +1,89 @@
+"""Times kjax and its peers side by side and writes the report.
+
+python -m benchmarks --quick
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+from benchmarks import measure, report, results, scaling, startup
+from benchmarks.peers import PEERS
+from benchmarks.workloads import WORKLOADS
+
+HERE = pathlib.Path(__file__).resolve().parent
+QUICK_WORKLOADS, QUICK_PEERS = ["mnist_mlp"], ["kjax", "raw", "keras-jax"]
+
+
+def main() -> None:
+    options = parse()
+    path = options.output.with_name("results.json")
+    for part in () if options.report_only else parts(options):
+        results.save(path, results.merged(results.load(path), part))
+        report.write(options.output, results.load(path))
+    report.write(options.output, results.load(path))
+    print(f"written: {options.output}")
+
+
+def parts(options: argparse.Namespace):
+    """The parts of the results, each as soon as it is there, so that a run that is broken off leaves some."""
+    if options.scaling:
+        curves = scaling.all_axes(options.rounds, log, bool(options.steps))
+        yield {"scaling": {axis: results.stamped({"sizes": sizes}) for axis, sizes in curves.items()}}
+        return
+    for name in options.workloads:
+        figures = measure.workload(name, options.peers, options.rounds, options.steps, options.check, log)
+        yield {"workloads": {name: results.stamped(figures)}}
+    if options.startup:
+        measures = startup.all_measures(options.peers, options.rounds, options.steps, log)
+        yield {"startup": {name: results.stamped({"seconds": seconds}) for name, seconds in measures.items()}}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__.splitlines()[0])
+    chosen = parser.add_argument
+    chosen("--quick", action="store_true", help="one workload and two peers, in a few minutes")
+    chosen("--workloads", type=names(WORKLOADS), help=f"some of {','.join(WORKLOADS)}, or none")
+    chosen("--peers", type=names(PEERS), help=f"some of {','.join(PEERS)}; raw, the yardstick, is always there")
+    chosen("--rounds", type=int, default=5, help="alternated rounds of measurements (default 5)")
+    chosen("--steps", type=int, help="steps of a measurement, to try the suite out; the figures are worth little")
+    chosen("--no-check", dest="check", action="store_false", help="do not compare the first losses")
+    chosen("--no-startup", dest="startup", action="store_false", help="only training speed")
+    chosen("--scaling", action="store_true", help="only the scaling curves")
+    chosen("--report-only", action="store_true", help="write the report from results.json; measure nothing")
+    chosen("--output", type=pathlib.Path, default=HERE / "README.md", help="the report; the other files lie beside it")
+    options = parser.parse_args()
+    options.startup &= not options.quick
+    options.workloads = options.workloads or (QUICK_WORKLOADS if options.quick else list(WORKLOADS))
+    options.peers = with_yardstick(options.peers or (QUICK_PEERS if options.quick else list(PEERS)))
+    options.workloads = [] if options.workloads == ["none"] else options.workloads
+    return options
+
+
+def with_yardstick(peers: list[str]) -> list[str]:
+    return [*peers, *([] if measure.YARDSTICK in peers else [measure.YARDSTICK])]
+
+
+def names(known):
+    """Reads a list of names with commas between them."""
+
+    def read(text: str) -> list[str]:
+        wanted = text.split(",")
+        unknown = [name for name in wanted if name not in [*known, "none"]]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose among {', '.join(known)}")
+        return wanted
+
+    return read
+
+
+def log(text: str) -> None:
+    """A line with the time since the start, to the error stream."""
+    print(f"[{time.perf_counter() - BEGAN:6.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+BEGAN = time.perf_counter()
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The runner's end of a worker: starts the process, gives orders, reads answers."""
+
+import json
+import os
+import pathlib
+import select
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from benchmarks.peers import PEERS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LIMIT = 900
+"""Seconds after which a worker counts as hung."""
+
+
+class WorkerError(Exception):
+    """An order failed; says why in one line."""
+
+
+class Worker:
+    """One peer on one workload, in a process of its own."""
+
+    def __init__(self, peer: str, workload: str, env: dict[str, str] | None = None):
+        self.peer, self.workload = peer, workload
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed with the process
+        command = [sys.executable, "-m", "benchmarks.worker", peer, workload]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors, "text": True}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment(peer, env), **pipes)
+
+    def ask(self, order: str, **arguments: Any) -> dict[str, Any]:
+        """Gives an order and waits for the answer.
+
+        Raises:
+            WorkerError: it failed, the process ended, or it took too long.
+        """
+        self._send({"do": order, **arguments})
+        answer = self._receive()
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def errors(self) -> str:
+        """What the process has written to its error stream."""
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _send(self, order: dict[str, Any]) -> None:
+        try:
+            print(json.dumps(order), file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise WorkerError(self._last_words()) from None
+
+    def _receive(self) -> dict[str, Any]:
+        if not select.select([self._process.stdout], [], [], LIMIT)[0]:
+            raise WorkerError(f"no answer within {LIMIT} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerError(self._last_words())
+        return json.loads(line)
+
+    def _last_words(self) -> str:
+        lines = self.errors().strip().splitlines()
+        return lines[-1][:200] if lines else f"ended with status {self._process.poll()}"
+
+
+def environment(peer: str, more: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment with what the peer needs; no compilation cache unless `more` names one."""
+    inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    return {**inherited, **PEERS[peer].env, **(more or {})}

@@ -1,0 +1,67 @@
+"""kjax as its users write it: `Sequential`, `compile`, `fit` on arrays in memory."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kjax
+from benchmarks.peers import kjax_layers
+from benchmarks.spec import walk
+from benchmarks.workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Workload
+from kjax import layers, losses, optim
+
+
+class Peer:
+    def __init__(self, workload: Workload):
+        self.batch = workload.batch
+        self.model = kjax.Sequential(network(workload), seed=0)
+        self.model.compile(optim.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON), loss(workload))
+        state = self.model.functional().state
+        weights = jax.tree.map(jnp.asarray, kjax_layers.renamed(workload.weights()))
+        self.model.load_state(state.replace(params=weights))
+
+    def prepare(self, x: np.ndarray, y: np.ndarray) -> Any:
+        return x, y
+
+    def epoch(self, data: Any, shuffle: bool = True) -> float:
+        return self.model.fit(*data, batch_size=self.batch, verbose=0, shuffle=shuffle).history["loss"][-1]
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.model.predict(x, verbose=0)
+
+    def train_on_batch(self, x: np.ndarray, y: np.ndarray) -> float:
+        return self.model.train_on_batch(x, y)
+
+
+def loss(workload: Workload) -> Any:
+    kind = losses.BinaryCrossentropy if workload.classes == 1 else losses.SparseCategoricalCrossentropy
+    return kind(from_logits=True)
+
+
+def network(workload: Workload) -> list[Any]:
+    named = [(name, layer) for name, layer, _, _ in walk(workload.spec, workload.shape)]
+    first, *rest = [LAYERS[kind](*arguments, name=name) for name, (kind, *arguments) in named]
+    return [first.replace(input_shape=workload.shape), *rest]
+
+
+def conv(filters: int, padding: str, activation: str | None, **options: Any) -> Any:
+    return layers.Conv2D(filters, (3, 3), padding=padding, activation=activation, **options)
+
+
+LAYERS = {
+    "dense": layers.Dense,
+    "conv": conv,
+    "pool": layers.MaxPooling2D,
+    "dropout": layers.Dropout,
+    "flatten": layers.Flatten,
+    "average": layers.GlobalAveragePooling2D,
+    "embedding": layers.Embedding,
+    "stem": kjax_layers.Stem,
+    "block": kjax_layers.Block,
+    "positions": kjax_layers.Positions,
+    "lstm": kjax_layers.LSTM,
+    "decoder": kjax_layers.Decoder,
+    "layernorm": kjax_layers.LayerNorm,
+}

@@ -1,0 +1,216 @@
+"""Writes the report and its pictures from the raw figures. Nothing in it is typed."""
+
+import pathlib
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import figures, picture
+from benchmarks.figures import OURS, Spread
+from benchmarks.measure import TOLERANCE, same_work
+from benchmarks.peers import PEERS, YARDSTICK
+from benchmarks.startup import FIRST_EPOCH, SINGLE_CALLS
+from benchmarks.workloads import WORKLOADS
+
+NOTES = pathlib.Path(__file__).with_name("notes.toml")
+MEASURES = {
+    "predict": ("`predict` of one row, tiny MLP", 1e3, "ms"),
+    "train_on_batch": ("`train_on_batch`, tiny MLP", 1e3, "ms"),
+    "import": ("import", 1, "s"),
+    "first_epoch_cold": ("process start to the end of the first epoch, MNIST MLP", 1, "s"),
+    "first_epoch_warm": ("the same, compiled programs cached", 1, "s"),
+}
+TITLES = ["", *[info.title for info in PEERS.values()]]
+HOW = f"""# Benchmarks
+
+kjax and what its users would pick instead, each written as its own users write it, on the same networks, data, batch
+sizes, first weights, loss and optimizer. Everything below is written by the command; nothing is typed.
+
+```
+make bench                                        # its own virtual environment, everything, well over an hour
+make bench ARGS="--quick"                         # one workload, two peers, a few minutes
+python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
+python -m benchmarks --scaling                    # the curves
+python -m benchmarks --report-only                # this page again from results.json
+```
+
+A run with some workloads or measures leaves the figures of the others as they are; `--help` lists the options.
+
+## How it is measured
+
+- One process for each peer and workload. All are built first, one after another, and warmed up by one epoch. Then they
+  take turns, in an order that rotates from round to round; those that wait are asleep. One measurement is an epoch
+  (one `fit` for kjax and Keras, the usual loop for the others), which is as many steps for all.
+- Figures are medians over the rounds, ranges are the least and the most. Ratios are taken within each round, so that
+  what slows the machine down slows both sides.
+- The same work: with dropout off and rows in order, the losses of the first five steps agree with raw JAX's to
+  {TOLERANCE:g} (relative). A peer that differs is marked with ≠. PyTorch and optax put Adam's epsilon elsewhere than
+  Keras and kjax do, which is most of the difference that remains.
+- Raw JAX is written by hand, without a framework and without kjax's lowerings: one jitted step per batch with its state
+  donated, XLA's own convolution, `jax.random` for dropout. It is the yardstick of a framework's overhead and not
+  counted among the peers.
+- The share of peak: the operations of the network's matrix products and convolutions, forward and backward, over the
+  time, as a part of what a product of two 2048×2048 float32 matrices reaches in the same run.
+- `torch.compile` compiles the module, PyTorch uses channels-last images and Adam's fused form, Flax keeps its graph
+  cached (`nnx.cached_partial`), Equinox donates its state: the faster of what their documentation offers. Keras runs
+  with one JAX or TensorFlow step per execution, its default.
+"""
+
+
+def write(path: pathlib.Path, results: dict[str, Any]) -> None:
+    """The report, and the pictures beside it."""
+    parts = [HOW, conditions(results)]
+    if results.get("workloads"):
+        picture.speed(path.with_name("speed.png"), ordered(results["workloads"]))
+        parts += [speed(results), targets(results), memory(results)]
+    if results.get("startup"):
+        parts.append(startup(results["startup"]))
+    if results.get("scaling"):
+        picture.scaling(path.with_name("scaling.png"), results["scaling"])
+        parts.append(scaling(results["scaling"]))
+    path.write_text("\n".join(parts))
+
+
+def ordered(workloads: dict[str, Any]) -> dict[str, Any]:
+    """The workloads in the order of `WORKLOADS`."""
+    return {name: workloads[name] for name in WORKLOADS if name in workloads}
+
+
+def conditions(results: dict[str, Any]) -> str:
+    measured = [one for part in results.values() for one in part.values()]
+    days = sorted({one["date"] for one in measured})
+    machines = sorted({f"{m['machine']['cores']} cores, {m['machine']['memory_gb']} GB of memory" for m in measured})
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(figures.versions(results).items()))
+    return (
+        f"Measured on {' to '.join({days[0]: 0, days[-1]: 0})}; {'; '.join(machines)}; float32. {versions}.\n"
+        if days
+        else ""
+    )
+
+
+def speed(results: dict[str, Any]) -> str:
+    workloads = ordered(results["workloads"])
+    rows = [[WORKLOADS[name].title, *[cell(w, peer) for peer in PEERS]] for name, w in workloads.items()]
+    text = "Milliseconds per training step, median (least–most). The fastest peer is bold; raw JAX is not one.\n"
+    why = sorted(
+        {
+            (PEERS[p].title, WORKLOADS[n].title, f["failed"])
+            for n, w in workloads.items()
+            for p, f in w["peers"].items()
+            if "failed" in f
+        }
+    )
+    failures = "".join(f"- {peer} does not run on {title}: {reason}\n" for peer, title, reason in why)
+    picture_line = "![time per step relative to kjax](speed.png)"
+    return f"## Speed of training\n\n{picture_line}\n\n{text}\n{table(TITLES, rows)}\n{failures}"
+
+
+def cell(workload: dict[str, Any], peer: str) -> str:
+    """A peer's time, bold for the best, marked where its losses differ."""
+    timed = figures.times(workload).get(peer)
+    if timed is None:
+        return "fails" if peer in workload["peers"] else "–"
+    median = f"**{number(timed.median)}**" if peer == figures.best_peer(workload) else number(timed.median)
+    different = "check" in workload and not same_work(workload["check"], peer)
+    return f"{median}{' ≠' if different else ''} ({number(timed.least)}–{number(timed.most)})"
+
+
+def targets(results: dict[str, Any]) -> str:
+    workloads = ordered(results["workloads"])
+    header = ["", "kjax / best peer", "which", "kjax / raw JAX", "share of peak", "best peer's", "rounds", "target"]
+    rows = [
+        [WORKLOADS[name].title, *against(w), "missed" if figures.missed(name, w) else "met"]
+        for name, w in workloads.items()
+    ]
+    text = "Below 1, kjax is faster. Wanted: at most 1.0 times the best peer (0.8 on the tiny MLP, the MNIST MLP, the\n"
+    text += f"MNIST CNN and the character GPT), at most {figures.YARDSTICK_TARGET} times raw JAX.\n"
+    return f"## Against the best\n\n{text}\n{table(header, rows)}\n{notes(workloads)}"
+
+
+def against(workload: dict[str, Any]) -> list[str]:
+    best = figures.best_peer(workload)
+    shares = [figures.share_of_peak(workload, peer) if peer else None for peer in (OURS, best)]
+    ratios = [range_of(figures.ratio(workload, peer)) for peer in (best, YARDSTICK)]
+    percent = ["–" if share is None else f"{share:.0%}" for share in shares]
+    return [ratios[0], PEERS[best].title if best else "–", ratios[1], *percent, str(workload["rounds"])]
+
+
+def notes(workloads: dict[str, Any]) -> str:
+    """Where targets are missed: by how much, and what `notes.toml` says about why."""
+    known = tomllib.loads(NOTES.read_text())
+    missed = {name: figures.missed(name, w) for name, w in workloads.items()}
+    lines = [
+        f"- **{WORKLOADS[name].title}** takes {'; '.join(m)}. {known.get(name, '').strip()}"
+        for name, m in missed.items()
+        if m
+    ]
+    return "\n".join(line.rstrip() for line in ["Where a target is missed:", "", *lines, ""]) if lines else ""
+
+
+def memory(results: dict[str, Any]) -> str:
+    peaks = figures.memory({"workloads": ordered(results["workloads"])})
+    rows = [[WORKLOADS[name].title, *[f"{m[p]:.0f}" if p in m else "–" for p in PEERS]] for name, m in peaks.items()]
+    text = "Megabytes resident at the peak; the interpreter, the data and compiling included."
+    return f"## Peak memory\n\n{text}\n\n{table(TITLES, rows)}"
+
+
+def startup(measures: dict[str, Any]) -> str:
+    header = [*TITLES, "kjax / raw JAX"]
+    rows = []
+    for name, (title, scale, unit) in MEASURES.items():
+        seconds = measures.get(name, {}).get("seconds", {})
+        cells = [range_of(figures.spread([scale * s for s in seconds[p]]) if seconds.get(p) else None) for p in PEERS]
+        rows.append([f"{title}, {unit}", *cells, range_of(to_yardstick(seconds))])
+    text = f"Single calls on the network of `{SINGLE_CALLS}`, first epochs on `{FIRST_EPOCH}`: median (least–most).\n"
+    text += "Imports and first epochs in fresh processes.\n"
+    return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}"
+
+
+def to_yardstick(seconds: dict[str, list[float]]) -> Spread | None:
+    """kjax's figure over raw JAX's, round by round."""
+    if not seconds.get(OURS) or not seconds.get(YARDSTICK):
+        return None
+    return figures.spread([a / b for a, b in zip(seconds[OURS], seconds[YARDSTICK], strict=True)])
+
+
+def scaling(axes: dict[str, Any]) -> str:
+    text = "A multilayer perceptron of 256 inputs, 2 layers of 256 units and 10 classes, batch 128, along one axis.\n"
+    text += "Compiling is what the first epoch, building included, takes beyond another one.\n"
+    tables = [f"### {axis.replace('_', ' ').capitalize()}\n\n{curve(axes[axis]['sizes'])}" for axis in axes]
+    return f"## Scaling\n\n{text}\n![time per step and memory](scaling.png)\n\n" + "\n".join(tables)
+
+
+def curve(sizes: dict[str, Any]) -> str:
+    """The table of one axis."""
+    names = list(next(iter(sizes.values())))
+    wanted = (
+        ("ms/step", lambda f: number(figures.spread(f["ms"]).median)),
+        ("compile s", lambda f: f"{f['compile']:.2f}"),
+    )
+    wanted += (("MB", lambda f: f"{f['bytes'] / 2**20:.0f}"),)
+    header = ["", *[f"{PEERS[name].title}, {what}" for what, _ in wanted for name in names]]
+    rows = [[size, *[show(sizes[size][n]) for _, show in wanted for n in names]] for size in sorted(sizes, key=int)]
+    return table(header, rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown, numbers to the right."""
+    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def number(value: float) -> str:
+    """Three digits, never an exponent."""
+    return (
+        f"{value:.0f}"
+        if value >= 100
+        else f"{value:.1f}"
+        if value >= 10
+        else f"{value:.2f}"
+        if value >= 1
+        else f"{value:.3f}"
+    )
+
+
+def range_of(value: Spread | None) -> str:
+    return "–" if value is None else f"{number(value.median)} ({number(value.least)}–{number(value.most)})"

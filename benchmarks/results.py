@@ -1,0 +1,33 @@
+"""The raw figures in a file: what is measured anew replaces its own part, the rest stays."""
+
+import datetime
+import json
+import os
+import pathlib
+from typing import Any
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+    """What the file holds, or nothing."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def save(path: pathlib.Path, results: dict[str, Any]) -> None:
+    """Writes the file anew."""
+    path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def merged(old: Any, new: Any) -> Any:
+    """`old` with what `new` has. Down to single workloads and measures, which are replaced as a whole."""
+    return {**old, **{part: {**old.get(part, {}), **values} for part, values in new.items()}}
+
+
+def stamped(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures with the day they were taken on and the machine, as far as it matters."""
+    return {**figures, "date": datetime.date.today().isoformat(), "machine": machine()}
+
+
+def machine() -> dict[str, Any]:
+    """Cores that this process may use, and memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cores": cores, "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)}

@@ -1,0 +1,108 @@
+"""What a user waits for besides training: single calls, imports, the first epoch."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.client import ROOT, Worker, WorkerError, environment
+from benchmarks.measure import PAUSE, Log, rotated
+from benchmarks.peers import LATENCY, PEERS
+from benchmarks.workloads import find
+
+SINGLE_CALLS, FIRST_EPOCH = "tiny_mlp", "mnist_mlp"
+"""The workloads that these measures are taken on."""
+CALLS, IMPORTS = 300, 5
+TIMED_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+Figures = dict[str, list[float]]
+
+
+def all_measures(peers: Sequence[str], rounds: int, steps: int | None, log: Log) -> dict[str, Any]:
+    """Seconds by measure, then by peer, one for each round."""
+    single = [p for p in peers if p in LATENCY]
+    return {
+        "predict": latency("predict", single, rounds, log),
+        "train_on_batch": latency("train_on_batch", single, rounds, log),
+        "import": imports(peers, log),
+        **first_epochs(peers, rounds, steps, log),
+    }
+
+
+def latency(order: str, peers: Sequence[str], rounds: int, log: Log) -> Figures:
+    """Median seconds of one call; the first calls, which compile, do not count."""
+    with ExitStack() as stack:
+        workers = {peer: stack.enter_context(Worker(peer, SINGLE_CALLS)) for peer in peers}
+        for worker in workers.values():
+            worker.ask("warm_up", steps=1)
+            worker.ask(order, calls=20)
+
+        def once(peer: str) -> float:
+            time.sleep(PAUSE)
+            return statistics.median(workers[peer].ask(order, calls=CALLS)["seconds"])
+
+        return alternated(order, peers, rounds, once, log)
+
+
+def imports(peers: Sequence[str], log: Log) -> Figures:
+    """Seconds that the import takes in a fresh process."""
+
+    def once(peer: str) -> float:
+        command = [sys.executable, "-c", TIMED_IMPORT.format(PEERS[peer].imports)]
+        done = subprocess.run(command, cwd=ROOT, env=environment(peer), capture_output=True, text=True, check=True)
+        return float(done.stdout.split()[-1])
+
+    for peer in peers:
+        once(peer)  # files that were not read yet
+    return alternated("import", peers, IMPORTS, once, log)
+
+
+def first_epochs(peers: Sequence[str], rounds: int, steps: int | None, log: Log) -> dict[str, Figures]:
+    """Seconds from the process's start to the end of its first epoch, without and with a compilation cache."""
+    steps = steps or find(FIRST_EPOCH).steps
+    with tempfile.TemporaryDirectory() as folder:
+        caching = {peer: cache(peer, f"{folder}/{peer}") for peer in peers if cache(peer, folder)}
+        cold = alternated("first epoch", peers, rounds, lambda peer: in_empty_cache(peer, steps), log)
+        for peer, env in caching.items():
+            first_epoch(peer, env, steps)
+        warm = alternated("cached", list(caching), rounds, lambda peer: first_epoch(peer, caching[peer], steps), log)
+    return {"first_epoch_cold": cold, "first_epoch_warm": warm}
+
+
+def cache(peer: str, folder: str) -> dict[str, str]:
+    """The environment that has a peer keep what it compiles; nothing for those that cannot."""
+    if peer == "torch-compile":
+        return {"TORCHINDUCTOR_CACHE_DIR": folder}
+    everything = {"MIN_COMPILE_TIME_SECS": "0", "MIN_ENTRY_SIZE_BYTES": "-1"}
+    settings = {f"JAX_PERSISTENT_CACHE_{name}": value for name, value in everything.items()}
+    return {"JAX_COMPILATION_CACHE_DIR": folder, **settings} if PEERS[peer].on_jax else {}
+
+
+def in_empty_cache(peer: str, steps: int) -> float:
+    """PyTorch's compiler always caches: it gets an empty folder. JAX does not, unless asked to."""
+    with tempfile.TemporaryDirectory() as folder:
+        return first_epoch(peer, cache(peer, folder) if peer == "torch-compile" else {}, steps)
+
+
+def first_epoch(peer: str, env: dict[str, str], steps: int) -> float:
+    began = time.perf_counter()
+    with Worker(peer, FIRST_EPOCH, env) as worker:
+        worker.ask("warm_up", steps=steps)
+        return time.perf_counter() - began
+
+
+def alternated(what: str, peers: Sequence[str], rounds: int, once: Callable[[str], float], log: Log) -> Figures:
+    """Figures of peers in turns, every round beginning with another. Who fails drops out."""
+    figures: Figures = {peer: [] for peer in peers}
+    for number in range(rounds):
+        for peer in rotated(list(figures), number):
+            try:
+                figures[peer].append(once(peer))
+            except (WorkerError, subprocess.CalledProcessError) as error:
+                log(f"{what}: {peer} fails: {error}")
+                del figures[peer]
+    log(f"{what}: " + ", ".join(f"{peer} {statistics.median(values):.4g} s" for peer, values in figures.items()))
+    return figures

@@ -1,0 +1,131 @@
+"""A process that holds one peer: reads orders as JSON lines, answers each with one.
+
+    python -m benchmarks.worker PEER WORKLOAD
+
+An order is `{"do": name, …}` with a function's name from `ORDERS` and its arguments; the answer has "error" where
+it failed. Between orders the process blocks on its input and computes nothing.
+"""
+
+import dataclasses
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers, workloads
+from benchmarks.spec import without_dropout
+
+CHECKED_STEPS = 5
+
+
+class Held:
+    """The peer, its workload, its data."""
+
+    def __init__(self, name: str, workload: workloads.Workload):
+        self.name, self.workload, self.peer, self.data = name, workload, None, None
+
+    def built(self) -> Any:
+        self.peer = self.peer or peers.make(self.name, self.workload)
+        return self.peer
+
+
+def check(held: Held) -> dict[str, Any]:
+    """The losses of the first steps, in the data's order, with nothing dropped: an epoch of one batch for each."""
+    workload = dataclasses.replace(held.workload, spec=without_dropout(held.workload.spec))
+    peer = peers.make(held.name, workload)
+    x, y = workload.data(CHECKED_STEPS * workload.batch)
+    batches = zip(*(np.split(a, CHECKED_STEPS) for a in (x, y)), strict=True)
+    return {"losses": [float(peer.epoch(peer.prepare(*batch), shuffle=False)) for batch in batches]}
+
+
+def warm_up(held: Held, steps: int) -> dict[str, Any]:
+    """Builds the model and the data and trains once over it."""
+    peer = held.built()
+    held.data = peer.prepare(*held.workload.data(steps * held.workload.batch))
+    return epoch(held)
+
+
+def epoch(held: Held) -> dict[str, Any]:
+    """Trains once over the data."""
+    began, busy = time.perf_counter(), time.process_time()
+    loss = held.peer.epoch(held.data)
+    return {"seconds": time.perf_counter() - began, "busy": time.process_time() - busy, "loss": float(loss)}
+
+
+def predict(held: Held, calls: int) -> dict[str, Any]:
+    """Seconds of each of some calls of `predict` on one row."""
+    x, _ = held.workload.data(1)
+    return {"seconds": each(lambda: held.peer.predict(x), calls)}
+
+
+def train_on_batch(held: Held, calls: int) -> dict[str, Any]:
+    """Seconds of each of some calls of `train_on_batch`."""
+    x, y = held.workload.data(held.workload.batch)
+    return {"seconds": each(lambda: held.peer.train_on_batch(x, y), calls)}
+
+
+def each(function: Any, calls: int) -> list[float]:
+    """How long each call takes."""
+    times = [time.perf_counter()]
+    for _ in range(calls):
+        function()
+        times.append(time.perf_counter())
+    return np.diff(times).tolist()
+
+
+def peak(held: Held, size: int = 2048, repeats: int = 5) -> dict[str, Any]:
+    """What the machine gives in float32 matrix products, in operations per second: the best of some."""
+    import jax
+    import jax.numpy as jnp
+
+    a = jnp.asarray(np.random.default_rng(0).random((size, size), dtype=np.float32))
+    product = jax.jit(jnp.matmul)
+    seconds = each(lambda: jax.block_until_ready(product(a, a)), repeats + 1)
+    return {"flops": 2 * size**3 / min(seconds[1:])}
+
+
+def memory(held: Held) -> dict[str, Any]:
+    """The largest resident memory so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+def busy(held: Held) -> dict[str, Any]:
+    """The processor time taken so far: an idle worker's must not grow."""
+    return {"seconds": time.process_time()}
+
+
+def versions(held: Held) -> dict[str, Any]:
+    """Of the packages that count for this peer."""
+    return {name: version({"tensorflow": "tensorflow-cpu"}.get(name, name)) for name in peers.PEERS[held.name].packages}
+
+
+ORDERS = {f.__name__: f for f in (check, warm_up, epoch, predict, train_on_batch, peak, memory, busy, versions)}
+
+
+def answer(held: Held, line: str) -> dict[str, Any]:
+    order = json.loads(line)
+    try:
+        return ORDERS[order.pop("do")](held, **order)
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}"}
+
+
+def main(name: str, workload: workloads.Workload) -> None:
+    """Answers until the input ends. What a peer prints goes to the error stream, not among the answers."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    held = Held(name, workload)
+    for line in sys.stdin:
+        print(json.dumps(answer(held, line)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], workloads.find(sys.argv[2]))
