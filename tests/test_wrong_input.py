@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from cases import MISTAKES
 
 from kjax import Model, Sequential, losses, metrics, nn, optim
 from kjax.layers import (
@@ -174,6 +175,7 @@ ROWS = {
     "no such index": (lambda: model().get_layer(index=7), ["no layer 7"]),
     "layer by nothing": (lambda: model().get_layer(), ["name or an index"]),
     "build of unknown sizes": (lambda: Sequential([Dense(1)]).build((None, None)), ["build needs the size"]),
+    **MISTAKES,
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, randomised
+from case import randomised
+from cases import CASES
 from conftest import keras_allowed
 from gradients import check_gradients
 
@@ -19,9 +20,14 @@ from kjax.weights import look_up, weight_paths
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 
 
+def arrays(x, dtype=None):
+    """The input (or each of a tuple of them) on the device."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype), x)
+
+
 def prepared(case, dtype=np.float32):
     """The layer's input, and its params and state with random numbers in them."""
-    x = jnp.asarray(case.input(dtype))
+    x = arrays(case.input(dtype))
     params, state = jax.jit(case.layer.init)(jax.random.key(0), x)
     return x, randomised(params), randomised(state, 1)
 
@@ -42,21 +48,25 @@ def test_output_and_new_state_match_keras(case, training):
     draws = case.layer.draws
     ours, new_state = case.layer.apply(params, state, x, training=training and not draws, key=None)
     if case.keras is None:
-        np.testing.assert_allclose(ours, case.formula(np.asarray(x)), rtol=1e-6)
+        given = jax.tree.map(np.asarray, x)
+        expected = case.formula(*given) if case.several else case.formula(given)
+        np.testing.assert_allclose(unmask(ours)[0], expected, rtol=1e-6, atol=1e-6)
         return
     import keras
 
     with keras_allowed():
         theirs = case.keras(keras.layers)
-        theirs.build(x.shape)
+        theirs.build([a.shape for a in x] if case.several else x.shape)
         paths = weight_paths(case.layer, x)
-        theirs.set_weights([look_up({"params": params, "state": state}, p) for p in paths])
-        expected = theirs(np.asarray(x), training=training and not draws)
+        weights = [[look_up({"params": params, "state": s}, p) for p in paths] for s in (state, new_state)]
+        before, after = map(case.to_keras, weights)
+        theirs.set_weights(before)
+        expected = theirs(jax.tree.map(np.asarray, list(x) if case.several else x), training=training and not draws)
         moved = theirs.get_weights()
     # 2e-6: sums of up to a hundred products in another order.
     np.testing.assert_allclose(unmask(ours)[0], expected, rtol=2e-6, atol=2e-6)
-    for path, value in zip(paths, moved, strict=True):
-        np.testing.assert_allclose(look_up({"params": params, "state": new_state}, path), value, rtol=2e-6, atol=1e-6)
+    for ours, value in zip(after, moved, strict=True):
+        np.testing.assert_allclose(ours, value, rtol=2e-6, atol=1e-6)
 
 
 @every_case
@@ -88,7 +98,7 @@ def test_jit_is_eager_and_vmap_is_a_loop(case):
     # A fused multiply-add rounds once where two operations round twice.
     np.testing.assert_allclose(jax.jit(run)(params, x), eager, rtol=2e-6, atol=2e-6)
     many = jax.tree.map(lambda a: jnp.stack([a, a * 2, a * 3]), params)
-    xs = jnp.stack([x, x, x])
+    xs = jax.tree.map(lambda a: jnp.stack([a, a, a]), x)
     loop = [run(jax.tree.map(lambda a, i=i: a[i], many), x) for i in range(3)]
     np.testing.assert_allclose(jax.vmap(run)(many, xs), jnp.stack(loop), rtol=5e-6, atol=5e-6)
 
@@ -99,8 +109,8 @@ def test_the_dtype_of_the_input_is_kept(case, dtype):
     if case.integers:
         case = dataclasses.replace(case, layer=case.layer.replace(dtype=dtype))
     with jax.enable_x64(dtype == jnp.float64):
-        x = jnp.asarray(case.input(np.float64 if dtype == jnp.float64 else np.float32))
-        x = x if case.integers else x.astype(dtype)
+        x = case.input(np.float64 if dtype == jnp.float64 else np.float32)
+        x = arrays(x, None if case.integers else dtype)
         params, state = case.layer.init(jax.random.key(0), x)
         y, new_state = case.layer.apply(params, state, x, training=True, key=jax.random.key(0))
         assert unmask(y)[0].dtype == dtype
@@ -116,7 +126,7 @@ def test_the_dtype_of_the_input_is_kept(case, dtype):
 @every_case
 def test_dtype_argument_computes_in_it(case):
     layer = case.layer.replace(dtype="bfloat16")
-    x = jnp.asarray(case.input())
+    x = arrays(case.input())
     params, state = layer.init(jax.random.key(0), x)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(jnp.bfloat16)}
     y = output(layer, params, state, x)
@@ -137,28 +147,27 @@ def test_equal_layers_are_equal_hash_alike_pickle_and_share_a_compilation(case):
 
     compiled = jax.jit(run, static_argnums=0)
     compiled(case.layer, params, x)
-    compiled(copy, params, x + x)
+    compiled(copy, params, jax.tree.map(lambda a: a + a, x))
     assert len(traces) == 1
 
 
 @every_case
 def test_init_needs_only_shapes_and_its_key_decides(case):
-    spec = jax.ShapeDtypeStruct(case.shape, jnp.int32 if case.integers else jnp.float32)
+    spec = case.spec()
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), spec)
     first, state = case.layer.init(jax.random.key(0), spec)
-    again, _ = case.layer.init(jax.random.key(0), jnp.zeros(spec.shape, spec.dtype))
+    again, _ = case.layer.init(jax.random.key(0), zeros)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     other, _ = case.layer.init(jax.random.key(1), spec)
     drawn = [k for k in ("kernel", "embeddings") if k in first]
     assert all((first[k] != other[k]).any() for k in drawn)
     y = case.layer.output(first, state, spec)
-    assert jax.tree.map(jnp.shape, y) == jax.tree.map(
-        jnp.shape, case.layer.apply(first, state, jnp.zeros(spec.shape, spec.dtype))[0]
-    )
+    assert jax.tree.map(jnp.shape, y) == jax.tree.map(jnp.shape, case.layer.apply(first, state, zeros)[0])
 
 
 @every_case
 def test_frozen_layers_have_nothing_to_train(case):
-    params, _ = case.layer.init(jax.random.key(0), jnp.asarray(case.input()))
+    params, _ = case.layer.init(jax.random.key(0), arrays(case.input()))
     trainable, frozen = case.layer.partition(params)
     assert frozen == {} and jax.tree.structure(trainable) == jax.tree.structure(params)
     trainable, frozen = case.layer.replace(trainable=False).partition(params)
