@@ -40,42 +40,50 @@ def load(dataset: str) -> tuple[Any, Any]:
 
 
 class Stopwatch(kjax.callbacks.Callback):
-    """When the first step was done: until then, it is mostly compilation."""
+    """How long it took until the first step was done, which is mostly compilation, and until the last."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
-        self.first_epoch = 0.0
+        self.epochs: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.first_epoch = self.first_epoch or time.perf_counter() - self.began
+        self.epochs.append(time.perf_counter())
+
+    def report(self, import_seconds: float) -> str:
+        """Where the time went, from the import to now."""
+        now, first, last = time.perf_counter(), self.epochs[0], self.epochs[-1]
+        epoch = (last - first) / max(1, len(self.epochs) - 1)
+        compiling = max(0.0, first - epoch - self.began)
+        train, rest = last - self.began - compiling, now - last
+        return (
+            f"time: import {import_seconds:.1f} s, build and compile {compiling:.1f} s, train {train:.1f} s "
+            f"({epoch:.2f} s per epoch), evaluate and draw {rest:.1f} s"
+        )
 
 
 def run(dataset: str, epochs: int | None, seed: int, output: str, import_seconds: float = 0.0) -> int:
     """Trains, reports, draws; returns the exit status."""
-    from kjax.plots import demo_figure
-
     (x, y), (x_test, y_test) = load(dataset)
     epochs = epochs or (30 if dataset == "digits" else 3)
     print(f"{dataset}: {len(x):,} pictures to train on, {len(x_test):,} held out\n")
+    watch = Stopwatch()
     model = network(x.shape[1:], seed)
     model.compile(optimizer=kjax.optim.Adam(lr=0.002), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.summary()
     print()
-    watch = Stopwatch()
     history = model.fit(x, y, batch_size=64, epochs=epochs, validation_data=(x_test, y_test), callbacks=[watch])
-    total = time.perf_counter() - watch.began
     if not history.epoch:
         return 130
     accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
-    probabilities = model.predict(x_test)
     print(f"\nheld-out accuracy: {accuracy:.2%} ({round(accuracy * len(x_test)):,} of {len(x_test):,})")
-    steady = (total - watch.first_epoch) / max(1, len(history.epoch) - 1)
-    compiled = max(0.0, watch.first_epoch - steady)
-    print(
-        f"time: import {import_seconds:.1f} s, compile {compiled:.1f} s, "
-        f"train {total - compiled:.1f} s ({steady:.2f} s per epoch)"
-    )
-    figure = demo_figure(history.history, history.epoch, x_test[..., 0], y_test, probabilities, CLASSES.get(dataset))
-    figure.savefig(output, dpi=120)
+    draw(history, x_test[..., 0], y_test, model.predict(x_test), CLASSES.get(dataset), output)
+    print(watch.report(import_seconds))
     print(f"learning curves and predictions: {output}")
     return 0
+
+
+def draw(history: Any, pictures: Any, labels: Any, probabilities: Any, classes: Any, output: str) -> None:
+    """One picture with the learning curves and some predictions."""
+    from kjax.plots import demo_figure
+
+    demo_figure(history.history, history.epoch, pictures, labels, probabilities, classes).savefig(output, dpi=120)
