@@ -16,5 +16,6 @@ from kjax import regularizers as regularizers
 from kjax import train as train
 from kjax import utils as utils
 from kjax.model import Model as Model
+from kjax.nn.graph import Input as Input
 from kjax.sequential import Sequential as Sequential
 from kjax.version import __version__ as __version__

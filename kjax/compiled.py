@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.nn.container import Container
 from kjax.nn.layer import Layer
-from kjax.nn.mask import unmask
+from kjax.nn.mask import plain
 from kjax.train import Trainer, TrainState
 
 KEPT = 128
@@ -35,10 +36,11 @@ class Compiled:
 
     def sums(self, state: TrainState, batch: Sequence[Any]) -> "Sums":
         """How sums over such batches are kept."""
-        spec = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in batch)
-        if spec not in self._sums:
-            self._sums[spec] = Sums(self.trainer, state, spec)
-        return self._sums[spec]
+        spec = tuple(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tuple(batch)))
+        kind = tuple(jax.tree.leaves(spec)), jax.tree.structure(spec)
+        if kind not in self._sums:
+            self._sums[kind] = Sums(self.trainer, state, spec)
+        return self._sums[kind]
 
 
 class Sums:
@@ -76,9 +78,36 @@ def outputs(net: Layer) -> Callable:
     """`(params, state, x) -> y`, compiled; a mask is dropped."""
 
     def run(params: Any, state: Any, x: Any) -> Any:
-        return unmask(net.apply(params, state, x)[0])[0]
+        return plain(net.apply(params, state, x)[0])
 
     return jax.jit(run)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def inner_outputs(net: Layer, names: tuple[str, ...]) -> Callable:
+    """`(params, state, x) -> {name: output}` of some layers of a container, compiled; nothing else is computed."""
+
+    def run(params: Any, state: Any, x: Any) -> Any:
+        found: dict[str, Any] = {}
+        record(net, params, state, x, "", lambda path, y: found.setdefault(path, y))
+        return {name: plain(found[name]) for name in names}
+
+    return jax.jit(run)
+
+
+def record(net: Layer, params: Any, state: Any, x: Any, prefix: str, note: Callable) -> Any:
+    """The output of a network; calls `note(path, output)` for each layer on the way, inner ones first."""
+    if not isinstance(net, Container):
+        return net.apply(params, state, x)[0]
+
+    def visit(i: int, number: int, given: Any) -> Any:
+        name = net.names[i]
+        own = params.get(name, {}), state.get(name, {})
+        y = record(net.layers[i], *own, given, f"{prefix}{name}/", note)
+        note(prefix + name, y)
+        return y
+
+    return net.run(x, visit)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

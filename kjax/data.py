@@ -101,6 +101,28 @@ def check_lengths(**arrays: Any) -> int:
     return n
 
 
+def rows(tree: Any) -> int:
+    """The number of examples in arrays that have been checked."""
+    return jax.tree.leaves(tree)[0].shape[0]
+
+
+def cut(tree: Any, start: int, stop: int) -> Any:
+    """Some examples of all arrays."""
+    return jax.tree.map(lambda a: a[start:stop], tree)
+
+
+def check_rows(x: Any) -> int:
+    """The number of examples in one array or several.
+
+    Raises:
+        ValueError: there are none, or different numbers of them.
+    """
+    if hasattr(x, "shape") and x.shape[0]:
+        return x.shape[0]
+    named = {"x": x} if hasattr(x, "shape") else x if isinstance(x, dict) else {f"x[{i}]": a for i, a in enumerate(x)}
+    return check_lengths(**named)
+
+
 def check_input(x: Any, wanted: tuple[int | None, ...], name: str = "x") -> None:
     """Refuses inputs of another shape than the network was built for.
 
@@ -184,13 +206,13 @@ def split_validation(arrays: Sequence[Any], fraction: float) -> tuple[tuple[Any,
     Raises:
         ValueError: a fraction that leaves either part empty.
     """
-    n = arrays[0].shape[0]
+    n = rows(arrays)
     if not (isinstance(fraction, int | float) and 0 < fraction < 1):
         raise ValueError(f"validation_split must be between 0 and 1; got {fraction!r}")
     at = int(n * (1 - fraction))
     if at in (0, n):
         raise ValueError(f"validation_split={fraction} of {n} examples leaves one part empty")
-    first, last = (tuple(a if a is None else a[part] for a in arrays) for part in (slice(at), slice(at, None)))
+    first, last = (jax.tree.map(lambda a, part=part: a[part], tuple(arrays)) for part in (slice(at), slice(at, None)))
     return first, last
 
 
@@ -201,5 +223,7 @@ def power_of_two(n: int, most: int) -> int:
 
 def pad_rows(x: Any, n: int) -> Any:
     """`x` with its last row repeated up to `n` rows."""
-    missing = n - x.shape[0]
-    return x if missing == 0 else np.concatenate([np.asarray(x), np.repeat(np.asarray(x[-1:]), missing, axis=0)])
+    missing = n - rows(x)
+    if missing == 0:
+        return x
+    return jax.tree.map(lambda a: np.concatenate([np.asarray(a), np.repeat(np.asarray(a[-1:]), missing, axis=0)]), x)

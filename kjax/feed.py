@@ -25,8 +25,9 @@ class Block(NamedTuple):
 
 def place(data: Sequence[Any]) -> Sequence[Any]:
     """The data on the device, or as it is where it is to come in chunks: too large, or a memory-mapped file."""
-    size = sum(a.nbytes for a in data)
-    return data if any(map(is_mapped, data)) or size > memory() // 2 else jax.device_put(data)
+    arrays = jax.tree.leaves(data)
+    size = sum(a.nbytes for a in arrays)
+    return data if any(map(is_mapped, arrays)) or size > memory() // 2 else jax.device_put(data)
 
 
 def memory() -> int:
@@ -41,7 +42,7 @@ def memory() -> int:
 
 def blocks(data: Sequence[Any], rows: Sequence[np.ndarray]) -> Iterator[Block]:
     """Blocks of steps for data as `place` left it; `rows` as `batch_rows` makes them."""
-    if all(isinstance(a, jax.Array) for a in data):
+    if all(isinstance(a, jax.Array) for a in jax.tree.leaves(data)):
         for block in rows:
             yield Block(data, jax.device_put(block), len(block), bool((block < 0).any()))
     else:
@@ -50,7 +51,7 @@ def blocks(data: Sequence[Any], rows: Sequence[np.ndarray]) -> Iterator[Block]:
 
 def chunks(data: Sequence[Any], rows: np.ndarray) -> Iterator[Block]:
     """The same steps, each chunk with its own part of the data. All chunks have one shape, so one compilation."""
-    per_step = sum(a.nbytes // len(a) for a in data) * rows.shape[1]
+    per_step = sum(a.nbytes // len(a) for a in jax.tree.leaves(data)) * rows.shape[1]
     steps = min(max(1, CHUNK_BYTES // max(1, per_step)), len(rows))
     padded = bool((rows < 0).any())
     for start in range(0, len(rows), steps):
@@ -62,7 +63,7 @@ def gather(data: Sequence[Any], rows: np.ndarray, steps: int, padded: bool) -> B
     real = rows[rows >= 0]
     own = np.full((steps, rows.shape[1]), -1, np.int32)
     own[: len(rows)][rows >= 0] = np.arange(len(real))
-    arrays, own = jax.device_put(([take(a, real, own.size) for a in data], own))
+    arrays, own = jax.device_put((jax.tree.map(lambda a: take(a, real, own.size), tuple(data)), own))
     return Block(arrays, own, len(rows), padded)
 
 

@@ -27,6 +27,7 @@ from kjax.nn import GlobalMaxPool3D as GlobalMaxPool3D
 from kjax.nn import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn import GlobalMaxPooling2D as GlobalMaxPooling2D
 from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
+from kjax.nn import Input as Input
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
 from kjax.nn import MaxPool1D as MaxPool1D

@@ -16,6 +16,7 @@ from kjax import feed
 from kjax.callbacks import Callback, History
 from kjax.compiled import Compiled
 from kjax.data import batch_rows
+from kjax.data import rows as examples
 from kjax.progress import Progress
 
 SHOWN_SECONDS, SILENT_SECONDS = 0.4, 1.0
@@ -38,9 +39,11 @@ class Epoch:
     """The batches of one pass over `data`, and sums over them on the device."""
 
     def __init__(self, compiled: Compiled, state: Any, data: Any, batch_size: int, order: Any = None):
-        n = data[0].shape[0]
+        n = examples(data)
         size = min(batch_size, n)
-        batch = [jax.ShapeDtypeStruct((size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)) for a in data]
+        batch = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)), tuple(data)
+        )
         self.data, self._sums = data, compiled.sums(state, batch)
         self.rows = batch_rows(n, size, order, self._sums.takes_padding)
         self.steps = sum(map(len, self.rows))
@@ -96,7 +99,7 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
         try:
             for number in range(plan.initial_epoch, plan.epochs):
                 _call(hooks, "on_epoch_begin", number)
-                epoch = Epoch(model.compiled, model.state, data, plan.batch_size, order(model, data[0].shape[0], plan))
+                epoch = Epoch(model.compiled, model.state, data, plan.batch_size, order(model, examples(data), plan))
                 progress.epoch_begin(number, epoch.steps)
                 logs = _train(model, epoch, pace, hooks, progress, interrupted)
                 held_out = {} if validation is None else evaluate(model, validation, plan.batch_size)
@@ -112,7 +115,7 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
 
 
 def _introduce(hooks: Sequence[Callback], model: Any, data: Any, plan: Plan, verbose: int) -> None:
-    n = data[0].shape[0]
+    n = examples(data)
     params = {**dataclasses.asdict(plan), "steps": -(-n // plan.batch_size), "samples": n, "verbose": verbose}
     for hook in hooks:
         hook.set_model(model)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from kjax import data as arrays
@@ -10,22 +11,52 @@ from kjax import loop, losses
 from kjax.callbacks import Callback, History
 from kjax.compiled import Compiled, first_optimizer_state
 from kjax.frozen import explained, require_int
+from kjax.heads import in_order
 from kjax.network import Network
+from kjax.nn.graph import Graph, donors
 from kjax.progress import Progress
-from kjax.train import Trainer, get_metrics
+from kjax.train import Trainer
 
 
 class Model(Network):
     """A network that trains: any layer, with Keras's `compile`, `fit`, `evaluate`, `predict`.
 
     Args:
-        net: the layer to train, usually a container.
+        net: the layer to train, usually a container; or the inputs, as Keras has them in the first place.
+        outputs: with `inputs`, what makes a graph: nodes, or lists or dicts of them. See `kjax.nn.Graph`.
         name: what `summary` calls it.
         seed: decides everything random: initial weights, shuffling, dropout. The same seed gives the same
             numbers; None takes another one each time.
 
     The arrays live in `model.state`, a `kjax.train.TrainState`; `functional` gives the pure pieces.
+
+    A subclass may make its layers in `__init__`, after `super().__init__()`, and say in `call(self, inputs)` how they
+    are joined; `call` may also take `training`. It runs while the network is traced, so it is pure: it sets nothing.
+
+    >>> import kjax
+    >>> from kjax.layers import Dense
+    >>> a, b = kjax.Input(shape=(3,)), kjax.Input(shape=(2,))
+    >>> model = Model(inputs=[a, b], outputs=Dense(1)(Dense(4)(a) + Dense(4)(b)))
+    >>> model.predict([np.ones((5, 3)), np.ones((5, 2))]).shape
+    (5, 1)
     """
+
+    @explained
+    def __init__(
+        self, net: Any = None, outputs: Any = None, name: str | None = None, seed: int | None = 0, *, inputs: Any = None
+    ):
+        self.sample_weight_mode: str | None = None
+        if outputs is None and inputs is None:
+            super().__init__(net, name, seed)
+            return
+        if (net is None) == (inputs is None) or outputs is None:
+            raise TypeError("Model takes inputs= and outputs=, nodes as Input(shape=…) and calls of layers give them")
+        graph = Graph(net if inputs is None else inputs, outputs)
+        super().__init__(graph, name, seed)
+        brought = donors(outputs)
+        self._donors = {
+            n: brought[id(own)] for n, own in zip(graph.names, graph.layers, strict=True) if id(own) in brought
+        }
 
     @property
     def trainer(self) -> Trainer:
@@ -72,9 +103,10 @@ class Model(Network):
 
         Args:
             optimizer: a name or an optimizer object.
-            loss: a name, a function `(y_true, y_pred) -> values`, or a loss object.
-            metrics: names, functions or metric objects.
-            loss_weights: a number (or a list of one) that the loss is multiplied by.
+            loss: a name, a function `(y_true, y_pred) -> values`, or a loss object; for several outputs one for
+                all, a list in their order, or a dict by their names (None, or left out: not trained for).
+            metrics: names, functions or metric objects; for several outputs a list of lists or a dict.
+            loss_weights: a number that the loss is multiplied by; for several outputs a list or a dict of them.
             sample_weight_mode: "temporal" for weights per time step, (batch, time); None for one per example.
 
         Raises:
@@ -85,23 +117,54 @@ class Model(Network):
         if sample_weight_mode not in (None, "temporal"):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
-        self._trainer = Trainer(self.net, loss, optimizer, get_metrics(metrics), single_number(loss_weights))
+        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), 1.0 if loss_weights is None else loss_weights)
         if self._state is not None:
             self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
 
-    def _batch(
-        self, x: Any, y: Any, sample_weight: Any, class_weight: Any = None, names: Sequence[str] = ("x", "y")
-    ) -> Any:
-        """`(x, y)` or `(x, y, weights)`, checked."""
-        trainer = self.trainer
-        x, y = self._input(x, names[0]), arrays.as_array(y, names[1])
-        weight = None if sample_weight is None else arrays.as_array(sample_weight, "sample_weight").astype(np.float32)
-        arrays.check_lengths(**{names[0]: x, names[1]: y, "sample_weight": weight})
-        output = self._output.shape
-        losses.check_targets(trainer.loss, y, (x.shape[0], *output[1:]))
-        self._check_weight(weight, output)
-        weight = arrays.class_weights(y, class_weight, weight)
-        return (x, y) if weight is None else (x, y, weight)
+    def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
+        """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""
+        trainer, keys = self.trainer, self.trainer.output_names
+        x = self._input(x, names[0])
+        shared = not isinstance(sample_weight, dict | list | tuple)
+        given: Any = (
+            in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
+            (sample_weight,) * len(trainer.heads) if shared else in_order(sample_weight, keys, "sample_weight", True),
+            trainer.outputs_of(self._output),
+        )
+        found = [
+            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]" if keys else names[1]))
+            for head, own, weight, output in zip(trainer.heads, *given, strict=True)
+        ]
+        if not keys:
+            return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
+        ys, weights = zip(*found, strict=True)
+        return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
+
+    def _targets(self, head: Any, x: Any, y: Any, weight: Any, output: Any, names: Sequence[str]) -> tuple[Any, Any]:
+        """The targets and weights of one output."""
+        if y is None and head.loss is None and head.name:
+            return None, None
+        y = arrays.as_array(y, names[1])
+        weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)
+        arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
+        if head.loss is not None:
+            losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
+        self._check_weight(weight, output.shape)
+        return y, weight
+
+    def _class_weighted(self, batch: Any, class_weight: Any) -> Any:
+        """The batch with each example's weight multiplied by that of its class."""
+        if class_weight is None:
+            return batch
+        x, y, weight = (*batch, None) if len(batch) == 2 else batch
+        keys = self.trainer.output_names
+        if not keys:
+            return x, y, arrays.class_weights(y, class_weight, weight)
+        if not isinstance(class_weight, dict) or not all(key in keys for key in class_weight):
+            raise ValueError(f"class_weight for several outputs is a dict by their names, {', '.join(keys)}, of dicts")
+        weights = (None,) * len(keys) if weight is None else weight
+        own = in_order(class_weight, keys, "class_weight", partial=True)
+        return x, y, tuple(map(arrays.class_weights, y, own, weights))
 
     def _check_weight(self, weight: Any, output: tuple[int, ...]) -> None:
         temporal = self.sample_weight_mode == "temporal"
@@ -161,14 +224,13 @@ class Model(Network):
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"fit: callbacks are objects of kjax.callbacks.Callback; got {callback!r}")
-        data = self._batch(x, y, sample_weight, None)
+        data = self._batch(x, y, sample_weight)
         validation = self._validation(validation_data)
         if validation is None and validation_split:
             data, validation = arrays.split_validation(data, validation_split)
-        weight = arrays.class_weights(data[1], class_weight, data[2] if len(data) == 3 else None)
-        data = data[:2] if weight is None else (*data[:2], weight)
+        data = self._class_weighted(data, class_weight)
         if check_finite:
-            arrays.check_finite(**dict(zip(("x", "y", "sample_weight"), data, strict=False)))
+            arrays.check_finite(**named_leaves(("x", "y", "sample_weight"), data))
         plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
         return loop.fit(self, data, validation, plan, verbose, callbacks)
 
@@ -184,9 +246,7 @@ class Model(Network):
             return None
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError(f"validation_data is (x, y) or (x, y, sample_weight); got {type(data).__name__}")
-        return self._batch(
-            data[0], data[1], data[2] if len(data) == 3 else None, names=("validation x", "validation y")
-        )
+        return self._batch(data[0], data[1], data[2] if len(data) == 3 else None, ("validation x", "validation y"))
 
     @explained
     def evaluate(
@@ -203,7 +263,7 @@ class Model(Network):
         require_int(batch_size, "batch_size", "evaluate")
         data = self._batch(x, y, sample_weight)
         progress = Progress(1, verbose)
-        progress.epoch_begin(None, -(-data[0].shape[0] // batch_size))
+        progress.epoch_begin(None, -(-arrays.rows(data) // batch_size))
         logs = loop.evaluate(self, data, batch_size, progress if verbose == 1 else None)
         progress.epoch_end(logs)
         progress.close()
@@ -219,7 +279,7 @@ class Model(Network):
         return_dict: bool = False,
     ) -> Any:
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
-        batch = self._batch(x, y, sample_weight, class_weight)
+        batch = self._class_weighted(self._batch(x, y, sample_weight), class_weight)
         with loop.interruptible() as interrupted:
             self.state, logs = self.compiled.train_step(self.state, batch)
             interrupted()
@@ -243,13 +303,10 @@ def listed(logs: dict[str, float]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def single_number(loss_weights: Any) -> float:
-    """The weight of a model's only loss."""
-    weight = loss_weights[0] if isinstance(loss_weights, list | tuple) and len(loss_weights) == 1 else loss_weights
-    if weight is None:
-        return 1.0
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise ValueError(
-            f"loss_weights is a number, or a list of one, for a model with one output; got {loss_weights!r}"
-        )
-    return float(weight)
+def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
+    """All arrays under the names of what they are part of."""
+    found = {}
+    for name, tree in zip(names, trees, strict=False):
+        leaves = jax.tree.leaves(tree)
+        found.update({name: tree} if hasattr(tree, "shape") else {f"{name}[{i}]": a for i, a in enumerate(leaves)})
+    return found

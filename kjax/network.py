@@ -1,5 +1,6 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
+import fnmatch
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,11 +11,16 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
-from kjax.compiled import Compiled, first_state, outputs
-from kjax.frozen import explained, require_int, suggest
-from kjax.nn.compose import named_layers
+from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
+from kjax.frozen import explained, require_int, suggest, tuples
+from kjax.heads import in_order, input_names
+from kjax.nn.compose import Serial
+from kjax.nn.composite import Body
+from kjax.nn.container import all_layers, named_layers
+from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
-from kjax.nn.mask import unmask
+from kjax.nn.mask import plain
+from kjax.nn.node import call_on_nodes
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
 
@@ -33,12 +39,17 @@ class Network:
     The arrays live in `state`, a `kjax.train.TrainState`; `functional` gives the pure pieces.
     """
 
-    def __init__(self, net: Layer, name: str | None = None, seed: int | None = 0):
-        if not isinstance(net, Layer):
-            raise TypeError(f"Model takes a layer; got {net!r}")
+    def __init__(self, net: Any = None, name: str | None = None, seed: int | None = 0):
+        if net is not None and not isinstance(net, Layer):
+            raise TypeError(f"Model takes a layer, or inputs= and outputs= that are nodes; got {net!r}")
+        if net is None and not callable(getattr(type(self), "call", None)):
+            raise TypeError(
+                "Model takes a layer, or inputs= and outputs= (or write a subclass with call(self, inputs))"
+            )
         self.name = name or type(self).__name__.lower()
         self.seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
         self.stop_training = False
+        self._given_name = name
         self._net = net
         self._trainer: Trainer | None = None
         self._compiled: Compiled | None = None
@@ -47,6 +58,8 @@ class Network:
         self._spec: Any = None
         self._output: Any = None
         self._paths: list[Path] = []
+        self._donors: dict[str, Network] = {}
+        self._layer: tuple[Any, Any] = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
@@ -55,13 +68,25 @@ class Network:
     @property
     def net(self) -> Layer:
         """The pure layer behind the model."""
+        if self._net is None:
+            self._net, self._donors = body(self)
         return self._net
+
+    def as_layer(self) -> Layer:
+        """The pure layer, under the model's name if it was given one; the same object until the network changes."""
+        if self._layer[0] is not self.net:
+            self._layer = self.net, self.net.replace(name=self._given_name) if self._given_name else self.net
+        return self._layer[1]
+
+    def __call__(self, *nodes: Any) -> Any:
+        """The node that this model gives as a layer of a larger one, to which it brings its weights."""
+        return call_on_nodes(self.as_layer(), nodes, donor=self)
 
     @property
     def outputs(self) -> Callable:
         """`(params, state, x) -> y`, compiled."""
-        if self._outputs[0] is not self._net:
-            self._outputs = self._net, outputs(self._net)
+        if self._outputs[0] is not self.net:
+            self._outputs = self.net, outputs(self.net)
         return self._outputs[1]
 
     @property
@@ -103,16 +128,21 @@ class Network:
         return layers[name]
 
     @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """(None, …), None for the batch axis."""
-        _ = self.state
-        return (None, *self._spec.shape[1:])
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs; () where there is just one."""
+        return input_names(self.net)
 
     @property
-    def output_shape(self) -> tuple[int | None, ...]:
-        """(None, …), None for the batch axis."""
+    def input_shape(self) -> Any:
+        """(None, …), None for the batch axis; a list of them where there are several inputs."""
         _ = self.state
-        return (None, *self._output.shape[1:])
+        return shapes(self._spec)
+
+    @property
+    def output_shape(self) -> Any:
+        """(None, …), None for the batch axis; a list of them where there are several outputs, or a dict."""
+        _ = self.state
+        return shapes(self._output)
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights for inputs of this shape, batch axis (None) included, as Keras's `build`."""
@@ -122,56 +152,153 @@ class Network:
         self._build(jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32))
 
     def _build(self, spec: Any) -> None:
-        self._state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
+        state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
+        self._state = self._with_donations(state) if self._donors else state
         self._spec, self._paths = spec, weight_paths(self.net, spec)
-        self._output = unmask(self.net.output(self._state.params, self._state.state, spec))[0]
+        self._output = plain(self.net.output(self._state.params, self._state.state, spec))
+
+    def _with_donations(self, state: TrainState) -> TrainState:
+        """The state with the weights that models used as layers bring."""
+        built = {name: model.state for name, model in self._donors.items() if model.built}
+        params, net_state = (
+            {**own, **{name: jax.tree.map(jnp.copy, getattr(s, kind)) for name, s in built.items() if name in own}}
+            for own, kind in ((state.params, "params"), (state.state, "state"))
+        )
+        got, wanted = (jax.tree.map(jnp.shape, tree) for tree in ((params, net_state), (state.params, state.state)))
+        if got != wanted:
+            raise ValueError(
+                f"a model used as a layer was built for inputs of another shape: its weights have the shapes {got}, "
+                f"here they would have {wanted}"
+            )
+        return state.replace(params=params, state=net_state)
 
     def _build_or_explain(self) -> None:
-        raise ValueError(
-            "the weights do not exist yet, because the shape of the inputs is not known: give the first layer "
-            "input_shape=(…), call model.build((None, …)), or fit first"
-        )
+        spec = declared(self.net)
+        if spec is None:
+            raise ValueError(
+                "the weights do not exist yet, because the shape of the inputs is not known: give the first layer "
+                "input_shape=(…), call model.build((None, …)), or fit first"
+            )
+        self._build(spec)
 
     def _input(self, x: Any, name: str = "x") -> Any:
-        """`x` as an array that fits the network; builds the network from it if that is still to do."""
-        x = arrays.as_array(x, name)
+        """`x` as an array that fits the network (a tuple of them for several inputs); builds the network if need be."""
+        names = self.input_names
+        if not names and not isinstance(x, dict):
+            x = arrays.as_array(x, name)
+        else:
+            values = in_order(x, names or tuple(x), name)
+            values = tuple(arrays.as_array(v, f"{name}[{n!r}]") for v, n in zip(values, names or x, strict=True))
+            x = values if names else dict(zip(x, values, strict=True))
         if self._state is None:
             self._build_for(x)
-        arrays.check_input(x, self._wanted(), name)
+        self._check_input(x, name)
         return x
 
+    def _check_input(self, x: Any, name: str) -> None:
+        if hasattr(x, "shape"):
+            arrays.check_input(x, self._wanted(), name)
+            return
+        keys = tuple(x) if isinstance(x, dict) else self.input_names
+        wanted = open_shapes(self.net) or tuple(tuple(s.shape[1:]) for s in jax.tree.leaves(self._spec))
+        for key, value, shape in zip(keys, x.values() if isinstance(x, dict) else x, wanted, strict=True):
+            arrays.check_input(value, shape, f"{name}[{key!r}]")
+
     def _wanted(self) -> tuple[int | None, ...]:
-        return tuple(self._spec.shape[1:])
+        found = open_shapes(self.net)
+        return found[0] if found else tuple(self._spec.shape[1:])
 
     def _build_for(self, x: Any) -> None:
-        self._build(jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
+        found = open_shapes(self.net)
+        if found and hasattr(x, "shape"):
+            arrays.check_input(x, found[0])
+        self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
 
     # Using it.
 
     @explained
-    def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
-        """The outputs for all examples, as a NumPy array; needs no `compile`."""
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> Any:
+        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`."""
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "predict")
         x, state = self._input(x), self.state
-        n = x.shape[0]
+        n = arrays.check_rows(x)
         size = arrays.power_of_two(n, batch_size)
         if n == size:
-            return np.asarray(self.outputs(state.params, state.state, x))
-        arrays.check_lengths(x=x)
-        parts = [arrays.pad_rows(x[i : i + size], size) for i in range(0, n, size)]
+            return on_host(self.outputs(state.params, state.state, x))
+        parts = [arrays.pad_rows(arrays.cut(x, i, i + size), size) for i in range(0, n, size)]
         ys = [self.outputs(state.params, state.state, part) for part in parts]
-        return np.concatenate([np.asarray(y) for y in ys])[:n]
+        return on_host(jax.tree.map(lambda *own: np.concatenate([np.asarray(y) for y in own])[:n], *ys))
 
-    def predict_on_batch(self, x: Any) -> np.ndarray:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, of just this size."""
         x = self._input(x)
-        return np.asarray(self.outputs(self.state.params, self.state.state, x))
+        return on_host(self.outputs(self.state.params, self.state.state, x))
 
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""
         y = self.predict(x, batch_size, verbose)
         return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(np.int32)
+
+    def activations(self, x: Any, names: Any = None) -> dict[str, np.ndarray]:
+        """The outputs of inner layers for a batch, by name; the model stays as it is.
+
+        Args:
+            x: the inputs.
+            names: a name, or a list of them, of layers as `layers` shows them or of containers; patterns as in
+                `freeze`. None gives every layer's.
+
+        Raises:
+            ValueError: no layer has such a name.
+        """
+        x = self._input(x)
+        known = [path for path, _ in all_layers(self.net)]
+        patterns = ["*"] if names is None else [names] if isinstance(names, str) else names
+        wanted = [path for path in known if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+        for pattern in patterns:
+            if not fnmatch.filter(known, pattern):
+                raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
+        found = inner_outputs(self.net, tuple(wanted))(self.state.params, self.state.state, x)
+        return {name: on_host(found[name]) for name in wanted}
+
+    # Which weights are trained.
+
+    def freeze(self, pattern: str = "*") -> None:
+        """Keeps the weights of some layers as they are: they cost no gradient and no optimizer memory.
+
+        Args:
+            pattern: of the layers' names, `"block1*"`; those of a container are called `block/dense`.
+
+        The optimizer starts afresh, as after `compile`.
+
+        Raises:
+            ValueError: no layer has such a name.
+        """
+        self._set_trainable(pattern, False)
+
+    def unfreeze(self, pattern: str = "*") -> None:
+        """Trains them again; see `freeze`."""
+        self._set_trainable(pattern, True)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it freezes or unfreezes all."""
+        return self.net.trainable and any(layer.trainable for _, layer in named_layers(self.net))
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._set_trainable("*", bool(value))
+
+    def _set_trainable(self, pattern: str, value: bool) -> None:
+        net, count = with_trainable(self.net, pattern, value)
+        if not count:
+            names = [path for path, _ in named_layers(self.net)]
+            raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, names)}")
+        self._net = net
+        if self._trainer is not None:
+            self._trainer = self._trainer.replace(net=net)
+        if self._state is not None and self._trainer is not None:
+            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
 
     # Showing and keeping it.
 
@@ -247,6 +374,69 @@ class Network:
         self._state = self.state.replace(**trees)
 
 
+def body(model: Network) -> tuple[Layer, dict[str, Network]]:
+    """The layer that a subclass with a `call` is, and the models among its members by name."""
+    own = ("name", "seed", "stop_training", "sample_weight_mode")
+    members = {name: value for name, value in vars(model).items() if name[0] != "_" and name not in own}
+    donors = {name: value for name, value in members.items() if isinstance(value, Network)}
+    found = {name: value.as_layer() if name in donors else tuples(value) for name, value in members.items()}
+    return Body(owner=type(model), members=tuple(found.items())), donors
+
+
+def with_trainable(layer: Layer, pattern: str, value: bool, path: str = "") -> tuple[Any, int]:
+    """The layer with `trainable` set where its path, or one above it, fits a pattern; and how many there were."""
+    fits = fnmatch.fnmatchcase(path, pattern) and bool(path)
+    if not hasattr(layer, "names"):
+        return (layer.replace(trainable=value), 1) if fits else (layer, 0)
+    below = "*" if fits else pattern
+    found = [
+        with_trainable(child, below, value, f"{path}/{name}" if path else name)
+        for name, child in zip(layer.names, layer.layers, strict=True)  # type: ignore[attr-defined]
+    ]
+    count = sum(n for _, n in found)
+    changed = layer.with_layers(tuple(child for child, _ in found)) if count else layer  # type: ignore[attr-defined]
+    return (changed.replace(trainable=True) if value and fits else changed), count
+
+
+def declared(net: Layer) -> Any:
+    """What `init` takes for a net that says the shapes of its inputs; None for one that does not say them all."""
+    if isinstance(net, Graph):
+        return None if any(None in spec.shape for spec in net.inputs) else net.specs()
+    found = open_shapes(net)
+    if found is None or None in found[0]:
+        return declared(net.layers[0]) if isinstance(net, Serial) and net.layers else None
+    return jax.ShapeDtypeStruct((1, *found[0]), jnp.float32)
+
+
+def open_shapes(net: Layer) -> tuple[tuple[int | None, ...], ...] | None:
+    """The shapes of the inputs that a net says it takes, None for axes of any size; None if it says nothing."""
+    if net.input_shape is not None:
+        return (net.input_shape,)
+    if isinstance(net, Graph):
+        return tuple(spec.shape for spec in net.inputs)
+    return open_shapes(net.layers[0]) if isinstance(net, Serial) and net.layers else None
+
+
+def shapes(tree: Any) -> Any:
+    """The shapes of a tree of arrays, None for the batch axis."""
+    found = jax.tree.map(lambda a: Shape((None, *a.shape[1:])), tree)
+    if isinstance(found, dict):
+        return {name: tuple(shape) for name, shape in found.items()}
+    return tuple(found) if isinstance(found, Shape) else [tuple(shape) for shape in found]
+
+
+class Shape(tuple):
+    """A shape as one leaf of a tree."""
+
+
+def on_host(y: Any) -> Any:
+    """The outputs as NumPy arrays; a list where there are several, as Keras has it."""
+    if isinstance(y, jax.Array):
+        return np.asarray(y)
+    y = jax.tree.map(np.asarray, y)
+    return list(y) if isinstance(y, tuple) else y
+
+
 class LayerView:
     """A layer of a model with its weights; the layer's own settings are its attributes."""
 
@@ -259,12 +449,16 @@ class LayerView:
         return getattr(self.layer, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("_model", "name", "layer"):
+        if name == "trainable":
+            self._model._set_trainable(self.name, bool(value))
+            super().__setattr__("layer", self._model.get_layer(self.name).layer)
+        elif name not in ("_model", "name", "layer"):
             raise AttributeError(
                 f"layer {self.name!r}: a layer's settings are fixed when it is made; give {name}={value!r} there, "
                 "build the model anew, and take the weights over with set_weights(old.get_weights())"
             )
-        super().__setattr__(name, value)
+        else:
+            super().__setattr__(name, value)
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the layer's arrays, kernel before bias."""

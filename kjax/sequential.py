@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from kjax.compiled import first_optimizer_state
 from kjax.frozen import explained
 from kjax.model import Model
+from kjax.network import Network
 from kjax.nn.compose import Serial
 from kjax.nn.layer import Layer
+from kjax.nn.node import Node
 
 
 class Sequential(Model):
@@ -35,8 +34,10 @@ class Sequential(Model):
 
     @explained
     def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None, seed: int | None = 0):
-        super().__init__(Serial(()), name, seed)
-        self._change(Serial(tuple(layers or ())))
+        super().__init__(Serial(()), name=name, seed=seed)
+        self._stated: Node | None = None
+        self._brought: dict[int, Network] = {}
+        self._change(Serial(self._taken(layers or ())))
 
     def add(self, layer: Layer) -> None:
         """Appends a layer. Weights that the model has by then stay.
@@ -44,7 +45,7 @@ class Sequential(Model):
         Raises:
             TypeError: not a layer.
         """
-        self._change(Serial((*self._own, layer)))
+        self._change(Serial((*self._own, *self._taken([layer]))))
 
     def pop(self) -> None:
         """Removes the last layer and its weights.
@@ -60,9 +61,29 @@ class Sequential(Model):
     def _own(self) -> tuple[Layer, ...]:
         return self.net.layers  # type: ignore[attr-defined]
 
+    def _taken(self, items: Sequence[Any]) -> tuple[Any, ...]:
+        """The layers among what was added: an `Input` says the shape, a model is a layer that brings its weights."""
+        layers = []
+        for item in items:
+            if isinstance(item, Node) and item.call.layer is None:
+                self._stated = item
+            elif isinstance(item, Network):
+                self._brought[id(item.as_layer())] = item
+                layers.append(item.as_layer())
+            else:
+                layers.append(item)
+        return tuple(layers)
+
     def _change(self, net: Serial) -> None:
         """Takes other layers: those whose name and shapes stay keep their weights, `compile` is repeated."""
+        if self._stated is not None and net.layers and net.layers[0].input_shape is None:
+            first = net.layers[0].replace(input_shape=self._stated.shape[1:])
+            if id(net.layers[0]) in self._brought:
+                self._brought[id(first)] = self._brought[id(net.layers[0])]
+            net = Serial((first, *net.layers[1:]))
         old, self._net, self._state = self._state, net, None
+        named = zip(net.names, net.layers, strict=True)
+        self._donors = {name: self._brought[id(layer)] for name, layer in named if id(layer) in self._brought}
         if self._trainer is not None:
             self._trainer = self._trainer.replace(net=net)
         if old is not None and net.layers:
@@ -79,21 +100,12 @@ class Sequential(Model):
     def _build_or_explain(self) -> None:
         if not self._own:
             raise ValueError("the model has no layers: add some, e.g. model.add(Dense(10, input_shape=(784,)))")
-        shape = self._own[0].input_shape if self._spec is None else self._spec.shape[1:]
-        if shape is None or None in shape:
+        if self._spec is None:
             super()._build_or_explain()
-        dtype = jnp.float32 if self._spec is None else self._spec.dtype
-        self._build(jax.ShapeDtypeStruct((1, *shape), dtype))
+        else:
+            self._build(self._spec)
 
     def _build_for(self, x: Any) -> None:
         if not self._own:
             self._build_or_explain()
-        declared = self._own[0].input_shape
-        if declared is not None:
-            from kjax.data import check_input
-
-            check_input(x, declared)
         super()._build_for(x)
-
-    def _wanted(self) -> tuple[int | None, ...]:
-        return self._own[0].input_shape or super()._wanted()

@@ -1,15 +1,53 @@
-"""A network as a table: layers, output shapes, numbers of parameters."""
+"""A network as a table: layers, output shapes, numbers of parameters, and what feeds what."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 
+from kjax.nn.container import Container
+from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
-from kjax.nn.mask import unmask
+from kjax.nn.mask import plain
 
-Row = tuple[str, str, str]
+
+class Seen(NamedTuple):
+    """A layer in a network: its name, itself, its params and state, what it is first called on and gives."""
+
+    name: str
+    layer: Layer
+    params: Any
+    state: Any
+    x: Any
+    y: Any
+    feeds: list[str]
+    """What it is called on, for every call, where that is not just the layer before."""
+
+
+def seen(net: Layer, params: Any, state: Any, x: Any) -> list[Seen]:
+    """The layers of a container in order, with the shapes that go in and come out; nothing is computed."""
+    calls: list[tuple[int, int, Any, Any]] = []
+    if not isinstance(net, Container):
+        return []
+
+    def visit(i: int, number: int, given: Any) -> Any:
+        y, _ = net.layers[i].apply(params.get(net.names[i], {}), state.get(net.names[i], {}), given)
+        calls.append((i, number, *(jax.tree.map(spec, tree) for tree in (given, y))))
+        return y
+
+    jax.eval_shape(lambda x: net.run(x, visit), x)
+    found = []
+    for i, name in enumerate(net.names):
+        own = [call for call in calls if call[0] == i]
+        feeds = [f for call in own for f in net.feeds(call[1])] if isinstance(net, Graph) else []
+        x, y = own[0][2:] if own else (None, None)
+        found.append(Seen(name, net.layers[i], params.get(name, {}), state.get(name, {}), x, y, feeds))
+    return found
+
+
+def spec(a: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(a.shape, a.dtype)
 
 
 def sizes(tree: Any) -> int:
@@ -24,31 +62,37 @@ def without_penalty(state: Any) -> Any:
     return {name: without_penalty(value) for name, value in state.items() if name != "penalty"}
 
 
-def rows(net: Layer, params: Any, state: Any, x: Any, indent: str = "") -> Iterable[Row]:
+def rows(net: Layer, params: Any, state: Any, x: Any, indent: str = "", frozen: bool = False) -> Iterator[list[str]]:
     """One row per layer of a container, blocks opened and indented."""
-    for name, layer in zip(net.names, net.layers, strict=True):  # type: ignore[attr-defined]
-        own = params.get(name, {}), state.get(name, {})
-        y = layer.output(*own, x)
-        count = sizes(own[0]) + sizes(without_penalty(own[1]))
-        yield f"{indent}{name} ({type(layer).__name__})", shape(y), f"{count:,}"
-        if hasattr(layer, "names"):
-            yield from rows(layer, *own, x, indent + "  ")
-        x = y
+    frozen = frozen or not net.trainable
+    if isinstance(net, Graph) and not indent:
+        for own in net.inputs:
+            yield [f"{own.name} (Input)", str((None, *own.shape)), "0", ""]
+    for own in seen(net, params, state, x):
+        still = frozen or not own.layer.trainable
+        kind = f"{type(own.layer).__name__}{', frozen' if still and own.params else ''}"
+        count = sizes(own.params) + sizes(without_penalty(own.state))
+        shown = "unused" if own.x is None else shape(own.y)
+        yield [f"{indent}{own.name} ({kind})", shown, f"{count:,}", ", ".join(own.feeds)]
+        if own.x is not None:
+            yield from rows(own.layer, own.params, own.state, own.x, indent + "  ", still)
 
 
 def shape(y: Any) -> str:
     """`(None, 26, 26, 32)`; several outputs as a list."""
-    leaves = jax.tree.leaves(unmask(y)[0])
-    said = [str((None, *leaf.shape[1:])) for leaf in leaves]
+    said = [str((None, *leaf.shape[1:])) for leaf in jax.tree.leaves(plain(y))]
     return said[0] if len(said) == 1 else f"[{', '.join(said)}]"
 
 
 def table(name: str, net: Layer, params: Any, state: Any, x: Any) -> str:
-    """The whole summary, as Keras prints it."""
-    lines = [("Layer (type)", "Output Shape", "Param #"), *rows(net, params, state, x)]
-    widths = [max(len(line[i]) for line in lines) for i in range(3)]
-    rule = "─" * (sum(widths) + 4)
-    body = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in lines]
+    """The whole summary, as Keras prints it; a column says what feeds a layer where they are not in a row."""
+    lines = [["Layer (type)", "Output Shape", "Param #", "Connected to"], *rows(net, params, state, x)]
+    if not any(line[3] for line in lines[1:]):
+        lines = [line[:3] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = "─" * (sum(widths) + 2 * len(widths) - 2)
+    align = "<<><"
+    body = ["  ".join(f"{cell:{align[i]}{widths[i]}}" for i, cell in enumerate(line)).rstrip() for line in lines]
     trainable, frozen = net.partition(params)
     still = sizes(frozen) + sizes(without_penalty(state))
     foot = [

@@ -9,15 +9,15 @@ another learning rate compiles nothing again.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from kjax import losses, metrics, optim
+from kjax import heads, losses, metrics, optim
 from kjax.frozen import Frozen
-from kjax.nn.compose import split_activation
+from kjax.heads import Head, in_order
 from kjax.nn.layer import Layer, merge
 from kjax.nn.mask import Masked, unmask
 
@@ -45,6 +45,16 @@ class TrainState:
         return dataclasses.replace(self, **changes)
 
 
+class Outcome(NamedTuple):
+    """What a batch gave: the loss with penalties, each output's own loss and predictions, the network's state."""
+
+    loss: jax.Array
+    losses: tuple[jax.Array, ...]
+    predictions: tuple[Any, ...]
+    counts: tuple[Any, ...]
+    state: Any
+
+
 class Trainer(Frozen):
     """A network with what it is trained for: the loss, the optimizer and the metrics.
 
@@ -54,11 +64,17 @@ class Trainer(Frozen):
         optimizer: a name or an optimizer; its numbers are the trainer's leaves as a pytree.
         metrics: names, functions or metric objects.
         loss_weight: what the data's part of the loss is multiplied by.
+        output_names: the outputs' names, where the network cannot tell them; () for a single one.
+
+    A network with several outputs takes a list in their order, or a dict by their names, for `loss` (None for an
+    output that is not trained for), `metrics` and `loss_weight`; so do the targets and weights of a batch. The loss
+    is then the weighted sum of the outputs' losses, which logs call `digit_loss`.
 
     A batch is `(x, y)` or `(x, y, sample_weight)`, with the weights per example or per time step. The loss is the
     mean over the examples of weight times value, plus the penalties of the network's regularizers.
 
-    Where a crossentropy follows a softmax or sigmoid output, the loss is computed from the logits.
+    Where a crossentropy follows a softmax or sigmoid output, the loss is computed from the logits. Time steps that
+    the network's output masks count for nothing.
 
     >>> import numpy as np
     >>> from kjax import nn, optim
@@ -76,14 +92,34 @@ class Trainer(Frozen):
     loss: Any
     optimizer: Any = "rmsprop"
     metrics: Any = ()
-    loss_weight: float = 1.0
+    loss_weight: Any = 1.0
+    output_names: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise TypeError("Trainer is not meant to be subclassed: write a step of your own from grad and the optimizer")
 
+    def __post_init__(self) -> None:
+        if self.output_names is None:
+            object.__setattr__(self, "output_names", heads.output_names(self.net, self.loss))
+        super().__post_init__()
+
     def convert(self, name: str, value: Any) -> Any:
-        getters = {"loss": losses.get, "optimizer": optim.get, "metrics": get_metrics}
-        return getters[name](value) if name in getters else value
+        names = self.output_names
+        getters: dict[str, Callable] = {
+            "loss": lambda: heads.per_output(value, names, losses.get, "loss"),
+            "optimizer": lambda: optim.get(value),
+            "metrics": lambda: heads.metrics_per_output(value, names),
+            "loss_weight": lambda: heads.per_output(value, names, heads.number_of, "loss_weights"),
+            "output_names": lambda: tuple(value),
+        }
+        return getters[name]() if name in getters else value
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """What is trained for at each output."""
+        if not self.output_names:
+            return (Head("", self.loss, self.loss_weight, self.metrics),)
+        return tuple(map(Head, self.output_names, self.loss, self.loss_weight, self.metrics))
 
     def _require_hashable(self, name: str) -> None:
         if name != "optimizer":  # a leaf: under vmap or grad its numbers are traced
@@ -152,32 +188,41 @@ class Trainer(Frozen):
         return jax.lax.fori_loop(start, stop, body, totals)
 
     def init_totals(self, y: Any, y_pred: Any) -> Totals:
-        """Empty sums for targets and predictions of these shapes."""
-        return {"loss": metrics.Mean().init()} | {n: m.init() for n, m in self._bound(y, y_pred).items()}
+        """Empty sums for targets and predictions of these shapes, as `shapes` gives them."""
+        return {name: metrics.Mean().init() for name in self._loss_names} | {
+            name: metric.init() for head in self._bound(y, y_pred) for name, metric in head.items()
+        }
 
     def results(self, totals: Totals, y: Any, y_pred: Any) -> Logs:
-        """The loss and metrics that the sums stand for."""
-        means = self._bound(y, y_pred)
-        return {"loss": metrics.Mean().result(totals["loss"])} | {n: m.result(totals[n]) for n, m in means.items()}
+        """The losses and metrics that the sums stand for."""
+        means: dict[str, Any] = dict.fromkeys(self._loss_names, metrics.Mean())
+        for head in self._bound(y, y_pred):
+            means |= head
+        return {name: metric.result(totals[name]) for name, metric in means.items()}
 
     def shapes(self, state: TrainState, batch: Sequence[Any]) -> tuple[Any, Any]:
-        """Shape and dtype of the targets, as the loss takes them, and of the predictions for such a batch."""
+        """Shape and dtype of each output's targets, as its loss takes them, and predictions for such a batch."""
         x, y, _ = unpack(batch)
-        y_pred = unmask(self.net.output(state.params, state.state, x))[0]
-        return jax.eval_shape(lambda y: losses.match_targets(self.loss, y, y_pred.shape), y), y_pred
+        outputs = self.outputs_of(self.net.output(state.params, state.state, x))
+        y_pred = tuple(unmask(output)[0] for output in outputs)
+        return jax.eval_shape(lambda y: self._matched(y, y_pred), y), y_pred
 
     def takes_padding(self, y: Any, y_pred: Any) -> bool:
-        """Whether loss and metrics give a value per example, so that padding rows can be left out.
+        """Whether losses and metrics give a value per example, so that padding rows can be left out.
 
         A function that reduces a whole batch to one number has to see just the batch.
         """
-        means = [m.values for m in self._bound(y, y_pred).values() if isinstance(m, metrics.MeanMetric)]
-        return all(jax.eval_shape(f, y, y_pred).ndim > 0 for f in (self.loss, *means))
+        for head, own, bound, own_pred in zip(self.heads, y, self._bound(y, y_pred), y_pred, strict=True):
+            means = [m.values for m in bound.values() if isinstance(m, metrics.MeanMetric)]
+            functions = [*([] if head.loss is None else [head.loss]), *means]
+            if not all(jax.eval_shape(f, own, own_pred).ndim > 0 for f in functions):
+                return False
+        return True
 
     @property
     def log_names(self) -> list[str]:
-        """The names in the logs, in order: the loss, then the metrics."""
-        return ["loss", *unique([m.name for m in self.metrics])]
+        """The names in the logs, in order: the losses, then the metrics."""
+        return [*self._loss_names, *(name for head in self.heads for name in head.metric_names)]
 
     # How a step is made.
 
@@ -191,55 +236,80 @@ class Trainer(Frozen):
         (_, outcome), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
         trainable, opt_state = self.optimizer.update(grads, state.opt_state, trainable)
         params = self.net.constrain(merge(trainable, frozen))
-        return state.replace(params=params, state=outcome[2], opt_state=opt_state, step=state.step + 1), outcome
+        return state.replace(params=params, state=outcome.state, opt_state=opt_state, step=state.step + 1), outcome
 
-    def _objective(self, params: Any, state: TrainState, batch: Sequence[Any], valid: Any, training: bool) -> Any:
-        """`(loss, predictions, network state)`."""
+    def _objective(self, params: Any, state: TrainState, batch: Sequence[Any], valid: Any, training: bool) -> Outcome:
         x, y, weight = unpack(batch)
         key = jax.random.fold_in(state.key, state.step) if training and self.net.draws else None
-        net, activation, loss = self._on_logits()
-        given = Masked(x, valid) if valid is not None and self.net.needs_rows else x
+        net, activations = heads.split_outputs(self.net)
+        given = jax.tree.map(lambda a: Masked(a, valid), x) if valid is not None and self.net.needs_rows else x
         output, net_state = net.apply(params, state.state, given, training, key)
-        output = unmask(output)[0]
-        total = losses.mean_loss(loss, y, output, weight, valid) * self.loss_weight
-        penalty = self.net.penalty(params, net_state)
-        predictions = activation(output) if activation else output
-        return total + jnp.asarray(penalty, total.dtype), predictions, net_state
+        outputs = self.outputs_of(output)
+        activations = activations if len(activations) == len(outputs) else [None] * len(outputs)
+        columns: Any = self.heads, self._ys(y), outputs, activations, self._weights(weight)
+        found = [head.value(*rest, valid) for head, *rest in zip(*columns, strict=True)]
+        values, predictions, counts = zip(*found, strict=True)
+        total = jnp.asarray(sum(v * h.weight for h, v in zip(self.heads, values, strict=True) if h.loss is not None))
+        penalty = jnp.asarray(self.net.penalty(params, net_state), total.dtype)
+        return Outcome(total + penalty, values, predictions, counts, net_state)
 
-    def _on_logits(self) -> tuple[Layer, Any, Any]:
-        """The network up to its logits, the activation behind them, the loss that takes them (if any)."""
-        net, activation = split_activation(self.net)
-        loss = activation and losses.on_logits(self.loss, activation)
-        return (net, activation, loss) if loss else (self.net, None, self.loss)
+    def outputs_of(self, output: Any) -> tuple[Any, ...]:
+        """The network's outputs in order."""
+        if isinstance(output, dict):
+            return in_order(output, self.output_names or tuple(output), "the network")
+        return in_order(output, self.output_names, "loss: the network's output")
 
-    def _bound(self, y: Any, y_pred: Any) -> dict[str, Any]:
-        """The metrics by log name, as these shapes make them."""
-        bound = [m.bind(y.shape, y_pred.shape, self.loss) for m in self.metrics]
-        return dict(zip(unique([m.name for m in self.metrics]), bound, strict=True))
+    def _ys(self, y: Any) -> tuple[Any, ...]:
+        partial = any(head.loss is None for head in self.heads)
+        return in_order(y, self.output_names, "y", partial)
 
-    def _accumulate(self, totals: Totals, batch: Sequence[Any], outcome: Any, valid: Any) -> Totals:
-        _, y, _ = unpack(batch)
-        loss, y_pred, _ = outcome
-        count = jnp.float32(y_pred.shape[0]) if valid is None else valid.sum().astype(jnp.float32)
-        row_weight = None if valid is None else valid.astype(jnp.float32)
-        y = losses.match_targets(self.loss, y, y_pred.shape)
-        means = {n: m.update(totals[n], y, y_pred, row_weight) for n, m in self._bound(y, y_pred).items()}
-        return {"loss": metrics.Mean().update(totals["loss"], loss, count), **means}
+    def _weights(self, weight: Any) -> tuple[Any, ...]:
+        """A weight for each output: one for all, or a list or dict of them."""
+        if isinstance(weight, dict | list | tuple):
+            return in_order(weight, self.output_names, "sample_weight", partial=True)
+        return (weight,) * len(self.heads)
 
-    def _logs(self, batch: Sequence[Any], outcome: Any, valid: Any) -> Logs:
-        y = losses.match_targets(self.loss, unpack(batch)[1], outcome[1].shape)
-        totals = self.init_totals(y, outcome[1])
-        return self.results(self._accumulate(totals, batch, outcome, valid), y, outcome[1]) | {"loss": outcome[0]}
+    def _matched(self, y: Any, y_pred: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(h.matched(own, p) for h, own, p in zip(self.heads, self._ys(y), y_pred, strict=True))
+
+    def _bound(self, y: Sequence[Any], y_pred: Sequence[Any]) -> list[dict[str, Any]]:
+        """For each output its metrics by log name, as these shapes make them."""
+        return [h.bound(own, p) if h.metrics else {} for h, own, p in zip(self.heads, y, y_pred, strict=True)]
+
+    @property
+    def _loss_names(self) -> list[str]:
+        return ["loss", *(f"{head.name}_loss" for head in self.heads if head.name and head.loss is not None)]
+
+    def _accumulate(self, totals: Totals, batch: Sequence[Any], outcome: Outcome, valid: Any) -> Totals:
+        rows = jax.tree.leaves(outcome.predictions)[0].shape[0]
+        count = jnp.float32(rows) if valid is None else valid.sum().astype(jnp.float32)
+        own = [v for head, v in zip(self.heads, outcome.losses, strict=True) if head.name and head.loss is not None]
+        values = dict(zip(self._loss_names, [outcome.loss, *own], strict=True))
+        sums = {name: metrics.Mean().update(totals[name], value, count) for name, value in values.items()}
+        y = self._matched(unpack(batch)[1], outcome.predictions)
+        for bound, *given, real in zip(
+            self._bound(y, outcome.predictions), y, outcome.predictions, outcome.counts, strict=True
+        ):
+            weight = None if real is None else real.astype(jnp.float32)
+            sums |= {name: metric.update(totals[name], *given, weight) for name, metric in bound.items()}
+        return sums
+
+    def _logs(self, batch: Sequence[Any], outcome: Outcome, valid: Any) -> Logs:
+        shapes = self._matched(unpack(batch)[1], outcome.predictions), outcome.predictions
+        totals = self._accumulate(self.init_totals(*shapes), batch, outcome, valid)
+        return self.results(totals, *shapes) | {"loss": outcome.loss}
+
+
+STATIC = ("net", "loss", "metrics", "loss_weight", "output_names")
 
 
 def _flatten(trainer: Trainer) -> tuple[tuple[Any], tuple[Any, ...]]:
-    return (trainer.optimizer,), (trainer.net, trainer.loss, trainer.metrics, trainer.loss_weight)
+    return (trainer.optimizer,), tuple(getattr(trainer, name) for name in STATIC)
 
 
 def _unflatten(static: tuple[Any, ...], leaves: tuple[Any]) -> Trainer:
     trainer = object.__new__(Trainer)
-    net, loss, own_metrics, weight = static
-    trainer.__dict__.update(net=net, loss=loss, optimizer=leaves[0], metrics=own_metrics, loss_weight=weight)
+    trainer.__dict__.update(zip(STATIC, static, strict=True), optimizer=leaves[0])
     return trainer
 
 
@@ -257,18 +327,3 @@ def take_rows(data: Any, rows: jax.Array, padded: bool) -> tuple[Any, Any]:
     """The rows of all arrays, and which of them are real (None for all)."""
     batch = jax.tree.map(lambda a: a[jnp.maximum(rows, 0)], data)
     return batch, rows >= 0 if padded else None
-
-
-def get_metrics(identifiers: Any) -> tuple[Any, ...]:
-    """The metric objects for a list of names, functions or objects (or one of them)."""
-    single = identifiers is not None and not isinstance(identifiers, list | tuple)
-    return tuple(metrics.get(m) for m in ([identifiers] if single else identifiers or ()))
-
-
-def unique(names: Sequence[str]) -> list[str]:
-    """The names with a number behind those that came before.
-
-    >>> unique(["a", "b", "a"])
-    ['a', 'b', 'a_1']
-    """
-    return [f"{n}_{names[:i].count(n)}" if n in names[:i] else n for i, n in enumerate(names)]

@@ -63,7 +63,7 @@ ROWS = {
     "misspelt constraint": (lambda: Dense(2, kernel_constraints="non_neg"), ["Did you mean 'kernel_constraint'?"]),
     "misspelt activation argument": (lambda: Dense(2, activaton="relu"), ["Did you mean 'activation'?"]),
     "a learning rate assigned": (lambda: setattr(optim.SGD(0.1), "lr", 0.2), ["SGD", "model.optimizer = model.optimizer.replace(lr=0.2)"]),
-    "a layer's setting assigned": (lambda: setattr(model().layers[0], "trainable", False), ["layer 'dense", "trainable=False", "when it is made"]),
+    "a layer's setting assigned": (lambda: setattr(model().layers[0], "units", 7), ["layer 'dense", "units=7", "when it is made"]),
     "unknown activation": (lambda: Dense(2, activation="rely"), ["Dense: activation", "rely", "Did you mean 'relu'?"]),
     "unknown initializer": (lambda: Dense(2, kernel_initializer="he_norml"), ["kernel_initializer", "Did you mean 'he_normal'?"]),
     "unknown regularizer": (lambda: Dense(2, kernel_regularizer="l3"), ["kernel_regularizer", "l3"]),

@@ -1,6 +1,7 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
 from kjax.nn.compose import Serial as Serial
+from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
 from kjax.nn.conv import Conv2D as Conv2D
 from kjax.nn.conv import Conv3D as Conv3D
@@ -16,11 +17,16 @@ from kjax.nn.core import Permute as Permute
 from kjax.nn.core import RepeatVector as RepeatVector
 from kjax.nn.core import Reshape as Reshape
 from kjax.nn.errors import LayerError as LayerError
+from kjax.nn.graph import Graph as Graph
+from kjax.nn.graph import Input as Input
 from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
+from kjax.nn.node import Node as Node
 from kjax.nn.noise import Dropout as Dropout
 from kjax.nn.norm import BatchNormalization as BatchNormalization
+from kjax.nn.operation import Operation as Operation
+from kjax.nn.operation import Slice as Slice
 from kjax.nn.pool import AveragePooling1D as AveragePooling1D
 from kjax.nn.pool import AveragePooling2D as AveragePooling2D
 from kjax.nn.pool import AveragePooling3D as AveragePooling3D

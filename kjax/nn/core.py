@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_int
 from kjax.nn.layer import Layer, Params, State, WeightOptions
-from kjax.nn.mask import Masked, unmask
+from kjax.nn.mask import Masked, mask_of, plain
 
 
 class Dense(WeightOptions):
@@ -210,7 +210,7 @@ class Lambda(Layer):
             raise TypeError(f"Lambda takes a function of an array; got {self.function!r}")
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
-        value, mask = unmask(x)
+        value, mask = plain(x), mask_of(x)
         y = self.function(value, **dict(self.arguments or ()))
         self._check_output(value, y)
         return (y if self.mask is None else Masked(y, self.mask(value, mask))), state

@@ -31,7 +31,7 @@ from kjax import activations, constraints, initializers, regularizers
 from kjax.dtypes import at_least_float32
 from kjax.frozen import Frozen, is_int
 from kjax.nn.errors import LayerError
-from kjax.nn.mask import Masked, over, remask, unmask
+from kjax.nn.mask import mask_of, on_values, over, plain, remask, unmask
 
 Params = dict[str, Any]
 State = dict[str, Any]
@@ -97,7 +97,7 @@ class Layer(Frozen):
 
     def init(self, key: jax.Array, x: Any) -> tuple[Params, State]:
         """Params and state for inputs like `x`, an array or a `jax.ShapeDtypeStruct` (or a tuple of them)."""
-        value = jax.tree.map(self._spec, unmask(x)[0])
+        value = jax.tree.map(self._spec, plain(x))
         self._check_rank(value)
         params, state = self.build(key, value)
         if getattr(self, "activity_regularizer", None) is not None:
@@ -109,15 +109,14 @@ class Layer(Frozen):
         self, params: Params, state: State, x: Any, training: bool = False, key: jax.Array | None = None
     ) -> tuple[Any, State]:
         """The output for `x` and the new state. `key` is needed in training by layers that draw."""
-        value, mask = unmask(x)
-        value = jax.tree.map(self._cast, value)
+        x = on_values(self._cast, x)
+        value, mask = plain(x), mask_of(x)
         self._check_rank(value)
         if self.draws and training and key is None:
             raise LayerError(
                 f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))"
             )
-        given = Masked(value, mask) if self.takes_mask and mask is not None else value
-        y, state = self.call(params, state, given, training, key)
+        y, state = self.call(params, state, x if self.takes_mask else value, training, key)
         if getattr(self, "activity_regularizer", None) is not None:
             state = {**state, "penalty": self._activity_penalty(*unmask(remask(y, mask)))}
         return remask(y, mask), state
@@ -126,6 +125,12 @@ class Layer(Frozen):
     def needs_rows(self) -> bool:
         """Whether padding rows in a batch would change what the other rows get, or the penalty."""
         return self.mixes_examples or getattr(self, "activity_regularizer", None) is not None
+
+    def __call__(self, *nodes: Any) -> Any:
+        """The node that this layer gives for a node, or for a list of them: draws a graph, see `kjax.nn.Graph`."""
+        from kjax.nn.node import call_on_nodes
+
+        return call_on_nodes(self, nodes)
 
     def output(self, params: Params, state: State, x: Any) -> Any:
         """The shape and dtype of the output for inputs like `x`; nothing is computed."""

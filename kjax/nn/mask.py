@@ -1,6 +1,9 @@
 """Masks travel with the array that they describe, as one pytree."""
 
 import dataclasses
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,9 +28,44 @@ def unmask(x: Any) -> tuple[Any, Any]:
     return (x.value, x.mask) if isinstance(x, Masked) else (x, None)
 
 
+def plain(x: Any) -> Any:
+    """The arrays of a tree without their masks."""
+    return on_values(lambda value: value, x, keep=False)
+
+
+def on_values(function: Callable, x: Any, keep: bool = True) -> Any:
+    """A tree with `function` of each of its arrays, under their masks as before or (`keep` false) without any."""
+
+    def one(leaf: Any) -> Any:
+        value, mask = unmask(leaf)
+        return Masked(function(value), mask) if keep and mask is not None else function(value)
+
+    return jax.tree.map(one, x, is_leaf=lambda leaf: isinstance(leaf, Masked))
+
+
+def mask_of(x: Any) -> Any:
+    """The mask of an array, or the one that several arrays share: what is real in any of them, as Keras merges.
+
+    A time axis that only some of them have masked counts as unmasked; None where one of them has no mask at all.
+    """
+    if not isinstance(x, tuple | list):
+        return unmask(x)[1]
+    masks = [mask_of(part) for part in x]
+    if not masks or any(mask is None for mask in masks):
+        return None
+    ndim = min(mask.ndim for mask in masks)
+    rows = [mask.any(axis=tuple(range(ndim, mask.ndim))) for mask in masks]
+    return functools.reduce(operator.or_, rows)
+
+
 def remask(y: Any, mask: Any) -> Any:
-    """`y` with as much of `mask` as still describes it: a time axis that is gone takes its mask along."""
-    if mask is None or isinstance(y, Masked) or not hasattr(y, "shape"):
+    """`y` with as much of `mask` as still describes it: a time axis that is gone takes its mask along.
+
+    A mask that `y` already has stands, except that rows which are not real stay so.
+    """
+    if mask is not None and isinstance(y, Masked):
+        return Masked(y.value, y.mask & over(mask, y.mask)) if mask.ndim == 1 else y
+    if mask is None or not hasattr(y, "shape"):
         return y
     while mask.shape != y.shape[: mask.ndim] and mask.ndim > 1:
         mask = mask.any(axis=-1)
