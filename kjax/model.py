@@ -12,7 +12,7 @@ from kjax.callbacks import Callback, History
 from kjax.compiled import Compiled, first_optimizer_state
 from kjax.frozen import explained, require_int
 from kjax.heads import in_order
-from kjax.network import Network
+from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
 from kjax.progress import Progress
 from kjax.train import Trainer
@@ -32,6 +32,8 @@ class Model(Network):
 
     A subclass may make its layers in `__init__`, after `super().__init__()`, and say in `call(self, inputs)` how they
     are joined; `call` may also take `training`. It runs while the network is traced, so it is pure: it sets nothing.
+    It may define `compute_loss(self, x, y, y_pred, sample_weight)` too, a number to minimise instead of `compile`'s
+    loss; where there are several inputs or outputs, it gets dicts of them by name.
 
     >>> import kjax
     >>> from kjax.layers import Dense
@@ -112,12 +114,14 @@ class Model(Network):
         Raises:
             ValueError: an unknown name (with the nearest known one), no loss.
         """
-        if loss is None:
+        objective = override(self)
+        if loss is None and objective is None:
             raise ValueError('compile needs a loss, e.g. loss="mse" or loss=kjax.losses.mean_squared_error')
         if sample_weight_mode not in (None, "temporal"):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
-        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), 1.0 if loss_weights is None else loss_weights)
+        weights = 1.0 if loss_weights is None else loss_weights
+        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
         if self._state is not None:
             self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
 
@@ -142,7 +146,7 @@ class Model(Network):
 
     def _targets(self, head: Any, x: Any, y: Any, weight: Any, output: Any, names: Sequence[str]) -> tuple[Any, Any]:
         """The targets and weights of one output."""
-        if y is None and head.loss is None and head.name:
+        if y is None and head.loss is None and (head.name or self.trainer.objective):
             return None, None
         y = arrays.as_array(y, names[1])
         weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)

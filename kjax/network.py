@@ -1,6 +1,7 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
 import fnmatch
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_ou
 from kjax.frozen import explained, require_int, suggest, tuples
 from kjax.heads import in_order, input_names
 from kjax.nn.compose import Serial
-from kjax.nn.composite import Body
+from kjax.nn.composite import Body, Objective
 from kjax.nn.container import all_layers, named_layers
 from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
@@ -374,13 +375,33 @@ class Network:
         self._state = self.state.replace(**trees)
 
 
+def members(model: Network) -> dict[str, Any]:
+    """The attributes that a subclass gave itself."""
+    own = ("name", "seed", "stop_training", "sample_weight_mode")
+    return {name: value for name, value in vars(model).items() if name[0] != "_" and name not in own}
+
+
 def body(model: Network) -> tuple[Layer, dict[str, Network]]:
     """The layer that a subclass with a `call` is, and the models among its members by name."""
-    own = ("name", "seed", "stop_training", "sample_weight_mode")
-    members = {name: value for name, value in vars(model).items() if name[0] != "_" and name not in own}
-    donors = {name: value for name, value in members.items() if isinstance(value, Network)}
-    found = {name: value.as_layer() if name in donors else tuples(value) for name, value in members.items()}
+    donors = {name: value for name, value in members(model).items() if isinstance(value, Network)}
+    found = {name: donors[name].as_layer() if name in donors else tuples(v) for name, v in members(model).items()}
     return Body(owner=type(model), members=tuple(found.items())), donors
+
+
+def override(model: Network) -> Objective | None:
+    """The loss that a subclass defines, as a pure function that is equal for equal members."""
+    function = getattr(type(model), "compute_loss", None)
+    if function is None:
+        return None
+    known = inspect.signature(function).parameters
+    missing = [name for name in ("x", "y", "y_pred", "sample_weight") if name not in known]
+    if missing:
+        raise TypeError(
+            f"{type(model).__name__}.compute_loss takes (self, x, y, y_pred, sample_weight); it lacks "
+            f"{', '.join(missing)}"
+        )
+    plain_ = {name: tuples(v) for name, v in members(model).items() if not isinstance(v, Network)}
+    return Objective(owner=type(model), members=tuple(plain_.items()))
 
 
 def with_trainable(layer: Layer, pattern: str, value: bool, path: str = "") -> tuple[Any, int]:

@@ -9,7 +9,7 @@ another learning rate compiles nothing again.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +65,8 @@ class Trainer(Frozen):
         metrics: names, functions or metric objects.
         loss_weight: what the data's part of the loss is multiplied by.
         output_names: the outputs' names, where the network cannot tell them; () for a single one.
+        objective: a function `(x, y, y_pred, sample_weight) -> number` that takes the place of the losses' weighted
+            sum; what there are several of comes as a dict by name. Penalties are added to it.
 
     A network with several outputs takes a list in their order, or a dict by their names, for `loss` (None for an
     output that is not trained for), `metrics` and `loss_weight`; so do the targets and weights of a batch. The loss
@@ -94,6 +96,7 @@ class Trainer(Frozen):
     metrics: Any = ()
     loss_weight: Any = 1.0
     output_names: Any = None
+    objective: Callable | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise TypeError("Trainer is not meant to be subclassed: write a step of your own from grad and the optimizer")
@@ -212,6 +215,8 @@ class Trainer(Frozen):
 
         A function that reduces a whole batch to one number has to see just the batch.
         """
+        if self.objective is not None:
+            return False
         for head, own, bound, own_pred in zip(self.heads, y, self._bound(y, y_pred), y_pred, strict=True):
             means = [m.values for m in bound.values() if isinstance(m, metrics.MeanMetric)]
             functions = [*([] if head.loss is None else [head.loss]), *means]
@@ -249,7 +254,11 @@ class Trainer(Frozen):
         columns: Any = self.heads, self._ys(y), outputs, activations, self._weights(weight)
         found = [head.value(*rest, valid) for head, *rest in zip(*columns, strict=True)]
         values, predictions, counts = zip(*found, strict=True)
-        total = jnp.asarray(sum(v * h.weight for h, v in zip(self.heads, values, strict=True) if h.loss is not None))
+        if self.objective is None:
+            total = sum(v * h.weight for h, v in zip(self.heads, values, strict=True) if h.loss is not None)
+        else:
+            total = self.objective(*self._by_name(x, y, predictions, weight))
+        total = jnp.asarray(total)
         penalty = jnp.asarray(self.net.penalty(params, net_state), total.dtype)
         return Outcome(total + penalty, values, predictions, counts, net_state)
 
@@ -268,6 +277,13 @@ class Trainer(Frozen):
         if isinstance(weight, dict | list | tuple):
             return in_order(weight, self.output_names, "sample_weight", partial=True)
         return (weight,) * len(self.heads)
+
+    def _by_name(self, x: Any, y: Any, y_pred: Sequence[Any], weight: Any) -> Iterator[Any]:
+        """What an objective takes: arrays, or dicts of them by name where there are several."""
+        names, outputs = heads.input_names(self.net), self.output_names
+        yield dict(zip(names, in_order(x, names, "x"), strict=True)) if names else x
+        for values in (self._ys(y), y_pred, self._weights(weight)):
+            yield dict(zip(outputs, values, strict=True)) if outputs else values[0]
 
     def _matched(self, y: Any, y_pred: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(h.matched(own, p) for h, own, p in zip(self.heads, self._ys(y), y_pred, strict=True))
@@ -300,7 +316,7 @@ class Trainer(Frozen):
         return self.results(totals, *shapes) | {"loss": outcome.loss}
 
 
-STATIC = ("net", "loss", "metrics", "loss_weight", "output_names")
+STATIC = ("net", "loss", "metrics", "loss_weight", "output_names", "objective")
 
 
 def _flatten(trainer: Trainer) -> tuple[tuple[Any], tuple[Any, ...]]:

@@ -62,4 +62,4 @@ OPTIONS = dict(  # everything that Dense and Conv2D share
 def randomised(tree, seed=0):
     """The same tree with other numbers, so that a bias of zero cannot hide anything; variances stay positive."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: jnp.asarray(0.1 + rng.random(a.shape), a.dtype) * 0.7, tree)
+    return jax.tree.map(lambda a: jnp.asarray((0.1 + rng.random(a.shape)) * 0.7, a.dtype), tree)

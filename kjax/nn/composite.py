@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from kjax.frozen import suggest
+from kjax.frozen import Frozen, suggest
 from kjax.nn.container import Container, Visit
 from kjax.nn.errors import inside
 from kjax.nn.layer import Layer, Params, State
@@ -113,10 +113,10 @@ class Bound:
         values: the attributes.
         owner: the class, for its methods.
         parts: the layers by name; those of an attribute that is a tuple are called `name_0`, `name_1` …
-        visit: `visit(layer number, call number, input)` gives a layer's output.
+        visit: `visit(layer number, call number, input)` gives a layer's output, where there are parts.
     """
 
-    def __init__(self, values: dict[str, Any], owner: type, parts: dict[str, Layer], visit: Callable):
+    def __init__(self, values: dict[str, Any], owner: type, parts: dict[str, Layer], visit: Any = None):
         self._values, self._owner, self._visit = values, owner, visit
         self._numbers = {name: i for i, name in enumerate(parts)}
         self._calls = 0
@@ -185,3 +185,19 @@ class Body(Composite):
 
     def __repr__(self) -> str:
         return f"<body of {self.owner.__name__}>"
+
+
+class Objective(Frozen):
+    """The loss that a subclass of `Model` defines; equal for equal members, so it compiles once.
+
+    Args:
+        owner: the class that has `compute_loss(self, x, y, y_pred, sample_weight)`.
+        members: its layers and plain attributes, by name.
+    """
+
+    owner: type
+    members: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        bound = Bound(dict(self.members), self.owner, {})
+        return self.owner.compute_loss(bound, x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from kjax.frozen import snake_case
 from kjax.nn.errors import inside
 from kjax.nn.layer import Layer, Params, State
 
@@ -78,7 +77,11 @@ class Container(Layer):
         params: Params = {}
         state: State = {}
         self.run(x, lambda i, number, given: self.init_child(i, key, given, params, state))
-        return params, state
+        return self._in_order(params), self._in_order(state)
+
+    def _in_order(self, tree: dict[str, Any]) -> dict[str, Any]:
+        """In the order of the layers, which may first be called in another."""
+        return {name: tree[name] for name in self.names if name in tree}
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         new_state, called = dict(state), set()
@@ -131,7 +134,7 @@ def unique_names(layers: tuple[Layer, ...]) -> tuple[str, ...]:
     for name, times in given.items():
         if times > 1:
             raise ValueError(f"{times} layers are called {name!r}; give each a name of its own")
-    return numbered([layer.name or snake_case(type(layer).__name__) for layer in layers], set(given))
+    return numbered([layer.name or layer.default_name for layer in layers], set(given))
 
 
 def numbered(names: list[str], taken: set[str]) -> tuple[str, ...]:

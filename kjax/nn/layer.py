@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from kjax import activations, constraints, initializers, regularizers
 from kjax.dtypes import at_least_float32
-from kjax.frozen import Frozen, is_int
+from kjax.frozen import Frozen, is_int, snake_case
 from kjax.nn.errors import LayerError
 from kjax.nn.mask import mask_of, on_values, over, plain, remask, unmask
 
@@ -120,6 +120,11 @@ class Layer(Frozen):
         if getattr(self, "activity_regularizer", None) is not None:
             state = {**state, "penalty": self._activity_penalty(*unmask(remask(y, mask)))}
         return remask(y, mask), state
+
+    @property
+    def default_name(self) -> str:
+        """What a container calls a layer without a `name`."""
+        return snake_case(type(self).__name__)
 
     @property
     def needs_rows(self) -> bool:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 
-from kjax.frozen import snake_case
 from kjax.nn.errors import inside
 from kjax.nn.mask import unmask
 
@@ -59,7 +58,9 @@ class Node:
         return len(self.shape)
 
     def __repr__(self) -> str:
-        name = self.call.name or ("input" if self.call.layer is None else label(self.call.layer))
+        name = self.call.name or (
+            "input" if self.call.layer is None else (self.call.layer.name or self.call.layer.default_name)
+        )
         return f"<{name} {self.shape} {self.dtype}>"
 
     def __getitem__(self, index: Any) -> "Node":
@@ -75,11 +76,6 @@ class Node:
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"{self!r} has no value yet: wrap NumPy's and JAX's functions, Lambda(jnp.tanh)(node)")
-
-
-def label(layer: "Layer") -> str:
-    """A layer's name, or its class in snake case."""
-    return layer.name or snake_case(type(layer).__name__)
 
 
 def call_on_nodes(layer: "Layer", inputs: tuple[Any, ...], donor: Any = None) -> Any:
@@ -102,7 +98,7 @@ def call_on_nodes(layer: "Layer", inputs: tuple[Any, ...], donor: Any = None) ->
     for i in range(open_):
         specs = tuple(source.specs[min(i, len(source.specs) - 1)] for source in sources)
         given = specs if several else specs[0]
-        with inside(label(layer), "called on " + ", ".join(map(repr, sources)), layer, given):
+        with inside(layer.name or layer.default_name, "called on " + ", ".join(map(repr, sources)), layer, given):
             found.append(output_spec(layer, given))
     return nodes_of(Call(layer, sources, several, donor), found)
 

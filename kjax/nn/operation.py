@@ -46,6 +46,10 @@ class Operation(Layer):
 
     takes_integers = True
 
+    @property
+    def default_name(self) -> str:
+        return self.operation
+
     def convert(self, name: str, value: Any) -> Any:
         if name == "number" and value is not None and (isinstance(value, str) or not jnp.isscalar(value)):
             raise TypeError(
