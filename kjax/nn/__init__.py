@@ -1,5 +1,11 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.advanced_activations import ELU as ELU
+from kjax.nn.advanced_activations import LeakyReLU as LeakyReLU
+from kjax.nn.advanced_activations import PReLU as PReLU
+from kjax.nn.advanced_activations import ReLU as ReLU
+from kjax.nn.advanced_activations import Softmax as Softmax
+from kjax.nn.advanced_activations import ThresholdedReLU as ThresholdedReLU
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -63,9 +69,3 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
-from kjax.nn.rectifiers import ELU as ELU
-from kjax.nn.rectifiers import LeakyReLU as LeakyReLU
-from kjax.nn.rectifiers import PReLU as PReLU
-from kjax.nn.rectifiers import ReLU as ReLU
-from kjax.nn.rectifiers import Softmax as Softmax
-from kjax.nn.rectifiers import ThresholdedReLU as ThresholdedReLU

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_between, require_int
 from kjax.nn.layer import Layer, Params, State, WeightOptions
-from kjax.nn.mask import Masked, mask_of, plain
+from kjax.nn.mask import Masked, mask_of, plain, unmask
 
 
 class Dense(WeightOptions):
@@ -178,12 +178,15 @@ class Reshape(Layer):
 class Permute(Layer):
     """Reorders the axes behind the batch axis; `dims` counts them from 1, as Keras does.
 
+    A mask of the axes that stay first stays with them.
+
     >>> Permute((2, 1)).apply({}, {}, jnp.ones((5, 6, 7)))[0].shape
     (5, 7, 6)
     """
 
     dims: Any
 
+    takes_mask = True
     takes_integers = True
 
     def validate(self) -> None:
@@ -197,7 +200,10 @@ class Permute(Layer):
             self.refuse(f"takes inputs of rank {len(self.dims) + 1}", x)
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
-        return x.transpose(0, *self.dims), state
+        value, mask = unmask(x)
+        y = value.transpose(0, *self.dims)
+        moved = next((axis for axis, dim in enumerate(self.dims, 1) if axis != dim), value.ndim)
+        return (y if mask is None else Masked(y, mask.any(tuple(range(moved, mask.ndim))))), state
 
 
 class RepeatVector(Layer):

@@ -1,4 +1,4 @@
-"""Rows of `kjax.nn.rectifiers`."""
+"""Rows of `kjax.nn.advanced_activations`."""
 
 import jax
 import jax.numpy as jnp
