@@ -102,14 +102,14 @@ def dots(draw):
     return shapes, signed[0] if signed[0] == signed[1] else tuple(signed), draw(st.booleans())
 
 
-@settings(derandomize=True, deadline=None, max_examples=10, database=None)
+@settings(derandomize=True, deadline=None, max_examples=8, database=None)
 @given(dots())
 def test_dots_like_keras(drawn):
     shapes, axes, normalize = drawn
     a, b = (np.random.default_rng(1).standard_normal(shape).astype(np.float32) for shape in shapes)
     layer = nn.Dot(axes, normalize)
     expected, _ = theirs(layer, (a, b), axes=axes, normalize=normalize)
-    ours = layer.apply({}, {}, (jnp.asarray(a), jnp.asarray(b)))[0]
+    ours = jax.jit(layer.apply)({}, {}, (a, b))[0]
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=2e-6)
 
@@ -123,7 +123,7 @@ def test_concatenations_like_keras(data):
     sizes = data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=4))
     arrays = [np.random.default_rng(n).random((*shape[:axis], n, *shape[axis + 1 :]), np.float32) for n in sizes]
     signed = data.draw(st.sampled_from([axis, axis - rank]))
-    ours = nn.Concatenate(signed).apply({}, {}, tuple(map(jnp.asarray, arrays)))[0]
+    ours = jax.jit(nn.Concatenate(signed).apply)({}, {}, tuple(arrays))[0]
     np.testing.assert_array_equal(ours, theirs(nn.Concatenate(), arrays, axis=signed)[0])
 
 
@@ -136,14 +136,14 @@ def test_types_are_promoted():
 
 
 def test_the_cosine_of_nothing_is_zero_and_so_is_its_slope():
-    for dtype in (jnp.float16, jnp.float32):
-        zeros, ones = jnp.zeros((1, 3), dtype), jnp.ones((1, 3), dtype)
+    @jax.jit
+    def cosine(a, b):
+        return nn.Dot(1, normalize=True).apply({}, {}, (a, b))[0].sum()
 
-        def cosine(x, ones=ones):
-            return nn.Dot(1, normalize=True).apply({}, {}, (x, ones))[0].sum()
-
-        assert cosine(zeros) == 0 and cosine(ones * 300) == pytest.approx(1, rel=2e-3)
-        assert np.isfinite(jax.grad(cosine)(zeros.astype(jnp.float32), ones.astype(jnp.float32))).all()
+    zeros, ones = jnp.zeros((1, 3), jnp.float16), jnp.ones((1, 3), jnp.float16)
+    assert cosine(zeros, ones) == 0 and cosine(ones * 300, ones) == pytest.approx(1, rel=2e-3)
+    # 1e7, which float16 does not hold.
+    assert np.isfinite(jax.jit(jax.grad(cosine))(zeros.astype(jnp.float32), ones.astype(jnp.float32))).all()
 
 
 def test_functions_on_nodes_are_keras():

@@ -17,7 +17,6 @@ ROWS = [
     Case(nn.Minimum(), TWO, lambda k: k.Minimum()),
     Case(nn.Concatenate(), ((2, 3, 1), (2, 3, 2), (2, 3, 4)), lambda k: k.Concatenate()),
     Case(nn.Dot(axes=(2, 1), normalize=True), ((2, 3, 4), (2, 4, 5)), lambda k: k.Dot(axes=(2, 1), normalize=True)),
-    Case(nn.Dot(axes=-1), TWO, lambda k: k.Dot(axes=-1)),
 ]  # fmt: skip
 
 
