@@ -1,5 +1,11 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.advanced_activations import ELU as ELU
+from kjax.nn.advanced_activations import LeakyReLU as LeakyReLU
+from kjax.nn.advanced_activations import PReLU as PReLU
+from kjax.nn.advanced_activations import ReLU as ReLU
+from kjax.nn.advanced_activations import Softmax as Softmax
+from kjax.nn.advanced_activations import ThresholdedReLU as ThresholdedReLU
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -12,16 +18,28 @@ from kjax.nn.core import Activation as Activation
 from kjax.nn.core import Dense as Dense
 from kjax.nn.core import Embedding as Embedding
 from kjax.nn.core import Flatten as Flatten
+from kjax.nn.core import Identity as Identity
 from kjax.nn.core import Lambda as Lambda
+from kjax.nn.core import Masking as Masking
 from kjax.nn.core import Permute as Permute
 from kjax.nn.core import RepeatVector as RepeatVector
 from kjax.nn.core import Reshape as Reshape
+from kjax.nn.einsum import Bilinear as Bilinear
+from kjax.nn.einsum import EinsumDense as EinsumDense
 from kjax.nn.errors import LayerError as LayerError
 from kjax.nn.graph import Graph as Graph
 from kjax.nn.graph import Input as Input
 from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
+from kjax.nn.merging import Add as Add
+from kjax.nn.merging import Average as Average
+from kjax.nn.merging import Concatenate as Concatenate
+from kjax.nn.merging import Dot as Dot
+from kjax.nn.merging import Maximum as Maximum
+from kjax.nn.merging import Minimum as Minimum
+from kjax.nn.merging import Multiply as Multiply
+from kjax.nn.merging import Subtract as Subtract
 from kjax.nn.node import Node as Node
 from kjax.nn.noise import Dropout as Dropout
 from kjax.nn.norm import BatchNormalization as BatchNormalization

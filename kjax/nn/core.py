@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kjax.frozen import is_int, require_int
+from kjax.frozen import is_int, require_between, require_int
 from kjax.nn.layer import Layer, Params, State, WeightOptions
-from kjax.nn.mask import Masked, mask_of, plain
+from kjax.nn.mask import Masked, mask_of, plain, unmask
 
 
 class Dense(WeightOptions):
@@ -62,8 +62,8 @@ class Dense(WeightOptions):
 
 
 def add_bias(y: jax.Array, params: Params) -> jax.Array:
-    """`y` plus the bias on its last axis, where the layer has one."""
-    return y + jnp.expand_dims(params["bias"], range(y.ndim - 1)) if "bias" in params else y
+    """`y` plus the bias on its last axis (or axes), where the layer has one."""
+    return y + jnp.expand_dims(params["bias"], range(y.ndim - params["bias"].ndim)) if "bias" in params else y
 
 
 class Activation(Layer):
@@ -75,6 +75,44 @@ class Activation(Layer):
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         return self.activation(x), state
+
+
+class Identity(Layer):
+    """Gives what it gets, of any shape and dtype."""
+
+    min_ndim = 0
+    takes_mask = True
+    takes_integers = True
+
+    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
+        return x, state
+
+
+class Masking(Layer):
+    """Marks as padding the steps whose features all equal `mask_value`: the output is `Masked`, and 0 there.
+
+    Args:
+        mask_value: what padding was filled with.
+
+    Shapes: (batch, time, …, features), which stays; the mask lacks the features' axis.
+
+    >>> y, _ = Masking().apply({}, {}, jnp.array([[[1.0, 0.0], [0.0, 0.0]]]))
+    >>> y.mask.tolist()
+    [[True, False]]
+    """
+
+    mask_value: float = 0.0
+
+    min_ndim = 2
+    axes = "(batch, time, …, features)"
+    takes_integers = True
+
+    def validate(self) -> None:
+        require_between(self.mask_value, "mask_value", "Masking", -math.inf, math.inf)
+
+    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
+        real = (x != jnp.asarray(self.mask_value, x.dtype)).any(-1)
+        return Masked(jnp.where(real[..., None], x, jnp.zeros((), x.dtype)), real), state
 
 
 class Flatten(Layer):
@@ -140,12 +178,15 @@ class Reshape(Layer):
 class Permute(Layer):
     """Reorders the axes behind the batch axis; `dims` counts them from 1, as Keras does.
 
+    A mask of the axes that stay first stays with them.
+
     >>> Permute((2, 1)).apply({}, {}, jnp.ones((5, 6, 7)))[0].shape
     (5, 7, 6)
     """
 
     dims: Any
 
+    takes_mask = True
     takes_integers = True
 
     def validate(self) -> None:
@@ -159,7 +200,10 @@ class Permute(Layer):
             self.refuse(f"takes inputs of rank {len(self.dims) + 1}", x)
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
-        return x.transpose(0, *self.dims), state
+        value, mask = unmask(x)
+        y = value.transpose(0, *self.dims)
+        moved = next((axis for axis, dim in enumerate(self.dims, 1) if axis != dim), value.ndim)
+        return (y if mask is None else Masked(y, mask.any(tuple(range(moved, mask.ndim))))), state
 
 
 class RepeatVector(Layer):

@@ -165,7 +165,9 @@ class Layer(Frozen):
 
     def refuse(self, message: str, x: Any, hint: str = "") -> None:
         """Raises `LayerError`: what this layer wants, what it got, and what to do."""
-        raise LayerError(f"{self!r} {message}; got shape {tuple(x.shape)}{hint and f': {hint}'}")
+        shapes = [str(tuple(part.shape)) for part in jax.tree.leaves(x)]
+        got = f"shape {shapes[0]}" if len(shapes) == 1 else f"shapes {', '.join(shapes)}"
+        raise LayerError(f"{self!r} {message}; got {got}{hint and f': {hint}'}")
 
     def rank_hint(self, x: Any) -> str:
         """What to do about an input of a wrong rank."""

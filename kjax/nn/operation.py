@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from kjax.dtypes import promoted
 from kjax.frozen import Frozen, is_int, suggest, tuples
 from kjax.nn.layer import Layer, Params, State
 from kjax.nn.node import Node, call_on_nodes
@@ -116,14 +117,15 @@ def plain(index: Any) -> Any:
     raise TypeError(f"a node takes slices, integers, None and ...; got {tuples(index)!r}: use Lambda for the rest")
 
 
-def aligned(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two arrays of one dtype, the lower rank spread over the batch's other axes as Keras's merges do."""
-    dtype = jnp.promote_types(a.dtype, b.dtype)
-    while a.ndim < b.ndim:
-        a = jnp.expand_dims(a, 1)
-    while b.ndim < a.ndim:
-        b = jnp.expand_dims(b, 1)
-    return a.astype(dtype), b.astype(dtype)
+def aligned(*arrays: Any) -> tuple[Any, ...]:
+    """Arrays of one dtype, the lower ranks spread over the batch's other axes as Keras's merges do."""
+    dtype, rank = promoted(*(a.dtype for a in arrays)), max(a.ndim for a in arrays)
+    return tuple(spread(a, rank).astype(dtype) for a in arrays)
+
+
+def spread(x: Any, rank: int) -> Any:
+    """`x` with axes of one behind the batch axis, up to a rank."""
+    return jnp.expand_dims(x, tuple(range(1, 1 + rank - x.ndim)))
 
 
 def binary(name: str, swapped: bool = False) -> Any:
