@@ -27,9 +27,12 @@ from kjax.nn import GlobalMaxPool3D as GlobalMaxPool3D
 from kjax.nn import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn import GlobalMaxPooling2D as GlobalMaxPooling2D
 from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
+from kjax.nn import GroupNormalization as GroupNormalization
 from kjax.nn import Input as Input
+from kjax.nn import InstanceNormalization as InstanceNormalization
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
+from kjax.nn import LayerNormalization as LayerNormalization
 from kjax.nn import MaxPool1D as MaxPool1D
 from kjax.nn import MaxPool2D as MaxPool2D
 from kjax.nn import MaxPool3D as MaxPool3D
@@ -39,6 +42,8 @@ from kjax.nn import MaxPooling3D as MaxPooling3D
 from kjax.nn import Permute as Permute
 from kjax.nn import RepeatVector as RepeatVector
 from kjax.nn import Reshape as Reshape
+from kjax.nn import RMSNormalization as RMSNormalization
+from kjax.nn import UnitNormalization as UnitNormalization
 from kjax.nn import ZeroPadding1D as ZeroPadding1D
 from kjax.nn import ZeroPadding2D as ZeroPadding2D
 from kjax.nn import ZeroPadding3D as ZeroPadding3D

@@ -1,5 +1,6 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.batch_norm import BatchNormalization as BatchNormalization
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -24,7 +25,11 @@ from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
 from kjax.nn.node import Node as Node
 from kjax.nn.noise import Dropout as Dropout
-from kjax.nn.norm import BatchNormalization as BatchNormalization
+from kjax.nn.norm import GroupNormalization as GroupNormalization
+from kjax.nn.norm import InstanceNormalization as InstanceNormalization
+from kjax.nn.norm import LayerNormalization as LayerNormalization
+from kjax.nn.norm import RMSNormalization as RMSNormalization
+from kjax.nn.norm import UnitNormalization as UnitNormalization
 from kjax.nn.operation import Operation as Operation
 from kjax.nn.operation import Slice as Slice
 from kjax.nn.pool import AveragePooling1D as AveragePooling1D

@@ -1,18 +1,25 @@
-"""Normalisation layers."""
+"""Normalisation over the batch."""
 
-import math
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kjax.dtypes import at_least_float32
-from kjax.frozen import is_int, require_between
-from kjax.nn.layer import Layer, Params, State
+from kjax.frozen import require_between
+from kjax.nn.layer import Params, State
 from kjax.nn.mask import over, unmask
+from kjax.nn.norm import Affine
+
+REFUSED = {
+    "synchronized": "under jax.jit the statistics are those of the whole batch already, on however many devices",
+    "renorm": "batch renormalisation is not offered; for small batches use GroupNormalization or a higher momentum",
+}
+"""Arguments of Keras's that may only be False, and why."""
 
 
-class BatchNormalization(Layer):
+class BatchNormalization(Affine):
     """Normalises each feature over the batch, scales and shifts it: `gamma (x - mean) / sqrt(var + epsilon) + beta`.
 
     In training the mean and variance are those of the batch (of its real cells, where the input is masked), and
@@ -41,69 +48,47 @@ class BatchNormalization(Layer):
     epsilon: float = 1e-3
     center: bool = True
     scale: bool = True
-    beta_initializer: Any = "zeros"
-    gamma_initializer: Any = "ones"
-    moving_mean_initializer: Any = "zeros"
-    moving_variance_initializer: Any = "ones"
-    beta_regularizer: Any = None
-    gamma_regularizer: Any = None
-    beta_constraint: Any = None
-    gamma_constraint: Any = None
+    moving_mean_initializer: Any = dataclasses.field(default="zeros", kw_only=True)
+    moving_variance_initializer: Any = dataclasses.field(default="ones", kw_only=True)
 
-    min_ndim = 2
     mixes_examples = True
     takes_mask = True
 
-    def validate(self) -> None:
-        require_between(self.momentum, "momentum", "BatchNormalization", 0, 1, open_top=True)
-        require_between(self.epsilon, "epsilon", "BatchNormalization", 0, math.inf)
-        if not all(is_int(axis) for axis in self._axes()):
-            raise ValueError(f"BatchNormalization: axis is an integer or several; got {self.axis!r}")
+    @classmethod
+    def translate(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        for name, why in REFUSED.items():
+            if kwargs.get(name):
+                raise ValueError(f"{cls.__name__}: {name}={kwargs[name]!r}: {why}; leave {name} out")
+        without = {"renorm_clipping", "renorm_momentum", *REFUSED}
+        return super().translate({name: value for name, value in kwargs.items() if name not in without})
 
-    def check_input(self, x: Any) -> None:
-        if any(not -len(x.shape) <= axis < len(x.shape) or axis in (0, -len(x.shape)) for axis in self._axes()):
-            self.refuse(f"has axis={self.axis}, which is the batch axis or beyond the input's rank", x)
+    def validate(self) -> None:
+        super().validate()
+        require_between(self.momentum, "momentum", "BatchNormalization", 0, 1, open_top=True)
 
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
-        shape = tuple(x.shape[axis] for axis in self._features(x))
-        learned = {"gamma": shape} if self.scale else {}
-        learned |= {"beta": shape} if self.center else {}
+        shape = tuple(x.shape[axis] for axis in self.features(x))
         # Statistics of small floats would be lost in rounding.
-        dtype = at_least_float32(x.dtype)
-        return self.weights(key, x.dtype, **learned), self.weights(key, dtype, moving_mean=shape, moving_variance=shape)
+        moving = self.weights(key, at_least_float32(x.dtype), moving_mean=shape, moving_variance=shape)
+        return super().build(key, x)[0], moving
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         value, mask = unmask(x)
-        features = self._features(value)
-        if tuple(value.shape[axis] for axis in features) != state["moving_mean"].shape:
-            self.refuse(f"was built for {state['moving_mean'].shape} features on axis {self.axis}", value)
+        self.check_built({"moving_mean": state["moving_mean"]}, value)
         wide = value.astype(state["moving_mean"].dtype)
         mean, variance = state["moving_mean"], state["moving_variance"]
         if training and self.trainable:
-            mean, variance = moments(wide, tuple(a for a in range(value.ndim) if a not in features), mask)
+            mean, variance = moments(wide, self.others(value), mask)
             state = {
                 **state,
                 "moving_mean": self._move(state["moving_mean"], mean),
                 "moving_variance": self._move(state["moving_variance"], variance),
             }
-        return self._normalise(params, wide, mean, variance, features).astype(value.dtype), state
-
-    def _normalise(self, params: Params, x: Any, mean: Any, variance: Any, features: tuple[int, ...]) -> Any:
-        others = tuple(axis for axis in range(x.ndim) if axis not in features)
-        factor = jax.lax.rsqrt(variance + self.epsilon)
-        if self.scale:
-            factor = factor * params["gamma"].astype(x.dtype)
-        y = (x - jnp.expand_dims(mean, others)) * jnp.expand_dims(factor, others)
-        return y + jnp.expand_dims(params["beta"].astype(x.dtype), others) if self.center else y
+        factor = self.spread(jax.lax.rsqrt(variance + self.epsilon), wide)
+        return self.affine(params, (wide - self.spread(mean, wide)) * factor).astype(value.dtype), state
 
     def _move(self, old: Any, new: Any) -> Any:
         return old * self.momentum + jax.lax.stop_gradient(new) * (1 - self.momentum)
-
-    def _axes(self) -> tuple[int, ...]:
-        return self.axis if isinstance(self.axis, tuple) else (self.axis,)
-
-    def _features(self, x: Any) -> tuple[int, ...]:
-        return tuple(sorted(axis % len(x.shape) for axis in self._axes()))
 
 
 def moments(x: jax.Array, axes: tuple[int, ...], mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:

@@ -5,3 +5,4 @@ from .conv import conv as conv
 from .grouped import grouped_conv as grouped_conv
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .standardise import standardise as standardise
