@@ -1,6 +1,8 @@
 """Keras's name for the place of layers; they are those of `kjax.nn`."""
 
 from kjax.nn import Activation as Activation
+from kjax.nn import ActivityRegularization as ActivityRegularization
+from kjax.nn import AlphaDropout as AlphaDropout
 from kjax.nn import AveragePooling1D as AveragePooling1D
 from kjax.nn import AveragePooling2D as AveragePooling2D
 from kjax.nn import AveragePooling3D as AveragePooling3D
@@ -13,8 +15,11 @@ from kjax.nn import Conv2D as Conv2D
 from kjax.nn import Conv3D as Conv3D
 from kjax.nn import Dense as Dense
 from kjax.nn import Dropout as Dropout
+from kjax.nn import DropPath as DropPath
 from kjax.nn import Embedding as Embedding
 from kjax.nn import Flatten as Flatten
+from kjax.nn import GaussianDropout as GaussianDropout
+from kjax.nn import GaussianNoise as GaussianNoise
 from kjax.nn import GlobalAveragePooling1D as GlobalAveragePooling1D
 from kjax.nn import GlobalAveragePooling2D as GlobalAveragePooling2D
 from kjax.nn import GlobalAveragePooling3D as GlobalAveragePooling3D
@@ -43,7 +48,12 @@ from kjax.nn import Permute as Permute
 from kjax.nn import RepeatVector as RepeatVector
 from kjax.nn import Reshape as Reshape
 from kjax.nn import RMSNormalization as RMSNormalization
+from kjax.nn import SpatialDropout1D as SpatialDropout1D
+from kjax.nn import SpatialDropout2D as SpatialDropout2D
+from kjax.nn import SpatialDropout3D as SpatialDropout3D
+from kjax.nn import SpectralNormalization as SpectralNormalization
 from kjax.nn import UnitNormalization as UnitNormalization
+from kjax.nn import WeightNorm as WeightNorm
 from kjax.nn import ZeroPadding1D as ZeroPadding1D
 from kjax.nn import ZeroPadding2D as ZeroPadding2D
 from kjax.nn import ZeroPadding3D as ZeroPadding3D

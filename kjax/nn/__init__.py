@@ -24,7 +24,15 @@ from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
 from kjax.nn.node import Node as Node
+from kjax.nn.noise import ActivityRegularization as ActivityRegularization
+from kjax.nn.noise import AlphaDropout as AlphaDropout
 from kjax.nn.noise import Dropout as Dropout
+from kjax.nn.noise import DropPath as DropPath
+from kjax.nn.noise import GaussianDropout as GaussianDropout
+from kjax.nn.noise import GaussianNoise as GaussianNoise
+from kjax.nn.noise import SpatialDropout1D as SpatialDropout1D
+from kjax.nn.noise import SpatialDropout2D as SpatialDropout2D
+from kjax.nn.noise import SpatialDropout3D as SpatialDropout3D
 from kjax.nn.norm import GroupNormalization as GroupNormalization
 from kjax.nn.norm import InstanceNormalization as InstanceNormalization
 from kjax.nn.norm import LayerNormalization as LayerNormalization
@@ -56,3 +64,5 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
+from kjax.nn.reparametrised import SpectralNormalization as SpectralNormalization
+from kjax.nn.reparametrised import WeightNorm as WeightNorm

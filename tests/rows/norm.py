@@ -1,7 +1,8 @@
-"""Rows of `kjax.nn.norm` and `kjax.nn.batch_norm`."""
+"""Rows of `kjax.nn.norm`, `kjax.nn.batch_norm` and `kjax.nn.reparametrised`."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from case import Case
 
 from kjax import nn
@@ -13,6 +14,18 @@ def init(layer, *shape):
 
 def run(layer, built, given):
     return layer.apply(*init(layer, *built), jnp.ones(given))
+
+
+def divided(weights):
+    """Keras's layer holds the kernel divided by its singular value; ours divides it at each call."""
+    u, kernel, bias = map(np.asarray, weights)
+    return [kernel / np.linalg.norm(u / np.linalg.norm(u) @ kernel.T), u, bias]
+
+
+def lengths(weights):
+    """The kernel of given lengths and directions, one for each output."""
+    g, v, *bias = map(np.asarray, weights)
+    return [g * v / np.sqrt((v * v).sum(tuple(range(v.ndim - 1)))), *bias]
 
 
 ROWS = [
@@ -28,6 +41,10 @@ ROWS = [
     Case(nn.InstanceNormalization(), (3, 4, 5, 2), lambda k: k.GroupNormalization(-1)),
     Case(nn.RMSNormalization((1, 2)), (4, 3, 5), lambda k: k.RMSNormalization((1, 2))),
     Case(nn.UnitNormalization(1), (4, 3, 5), lambda k: k.UnitNormalization(1)),
+    # Enough steps for the singular value to be that of the moved vector too.
+    Case(nn.SpectralNormalization(nn.Dense(3, kernel_regularizer="l2"), power_iterations=8), (4, 5),
+         lambda k: k.SpectralNormalization(k.Dense(3), power_iterations=8), to_keras=divided, smooth=False),
+    Case(nn.WeightNorm(nn.Dense(3, "tanh", kernel_regularizer="l2")), (4, 5), lambda k: k.Dense(3, "tanh"), to_keras=lengths),
 ]  # fmt: skip
 
 MISTAKES = {
@@ -46,4 +63,10 @@ MISTAKES = {
     "groups that do not divide": (lambda: init(nn.GroupNormalization(4), 2, 6), ["4 groups, which does not divide 6", "groups=3"]),
     "groups above the channels": (lambda: init(nn.GroupNormalization(), 2, 6), ["32 groups, which does not divide 6", "groups=6"]),
     "instance norm of vectors": (lambda: init(nn.InstanceNormalization(), 2, 6), ["rank 3 or more", "(2, 6)", "LayerNormalization"]),
+    "spectral norm of no layer": (lambda: nn.SpectralNormalization(3), ["SpectralNormalization", "is not a layer: 3"]),
+    "spectral norm of no kernel": (lambda: init(nn.SpectralNormalization(nn.Flatten()), 2, 3), ["SpectralNormalization(Flatten()) wraps a layer with a kernel", "no weights"]),
+    "weight norm of a network": (lambda: init(nn.WeightNorm(nn.Serial([nn.Dense(2)])), 2, 3), ["WeightNorm(Serial(", "has the weights dense", "wrap each of its layers"]),
+    "no power iterations": (lambda: nn.SpectralNormalization(nn.Dense(2), 0), ["SpectralNormalization: power_iterations", "got 0"]),
+    "weight norm over text": (lambda: nn.WeightNorm(nn.Dense(2), "out"), ["WeightNorm: axis is an integer, or None", "'out'"]),
+    "weight norm beyond the kernel": (lambda: init(nn.WeightNorm(nn.Dense(2), axis=2), 2, 3), ["axis beyond the rank of the layer's kernel", "(3, 2)"]),
 }  # fmt: skip
