@@ -99,6 +99,7 @@ def record(net: Layer, params: Any, state: Any, x: Any, prefix: str, note: Calla
     """The output of a network; calls `note(path, output)` for each layer on the way, inner ones first."""
     if not isinstance(net, Container):
         return net.apply(params, state, x)[0]
+    params = net.effective(params, state)
 
     def visit(i: int, number: int, given: Any) -> Any:
         name = net.names[i]

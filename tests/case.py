@@ -23,7 +23,7 @@ class Case:
     integers: int = 0
     """Inputs are integers below this."""
     smooth: bool = True
-    """Whether the layer is twice differentiable at random points."""
+    """Whether a small step changes the output in training as the gradient says; False where it holds something."""
     to_keras: Callable[[list], list] = list
     """Our weights, in the order of `get_weights`, as Keras's layer takes them."""
 

@@ -6,6 +6,7 @@ from kjax.nn.advanced_activations import PReLU as PReLU
 from kjax.nn.advanced_activations import ReLU as ReLU
 from kjax.nn.advanced_activations import Softmax as Softmax
 from kjax.nn.advanced_activations import ThresholdedReLU as ThresholdedReLU
+from kjax.nn.batch_norm import BatchNormalization as BatchNormalization
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -41,8 +42,20 @@ from kjax.nn.merging import Minimum as Minimum
 from kjax.nn.merging import Multiply as Multiply
 from kjax.nn.merging import Subtract as Subtract
 from kjax.nn.node import Node as Node
+from kjax.nn.noise import ActivityRegularization as ActivityRegularization
+from kjax.nn.noise import AlphaDropout as AlphaDropout
 from kjax.nn.noise import Dropout as Dropout
-from kjax.nn.norm import BatchNormalization as BatchNormalization
+from kjax.nn.noise import DropPath as DropPath
+from kjax.nn.noise import GaussianDropout as GaussianDropout
+from kjax.nn.noise import GaussianNoise as GaussianNoise
+from kjax.nn.noise import SpatialDropout1D as SpatialDropout1D
+from kjax.nn.noise import SpatialDropout2D as SpatialDropout2D
+from kjax.nn.noise import SpatialDropout3D as SpatialDropout3D
+from kjax.nn.norm import GroupNormalization as GroupNormalization
+from kjax.nn.norm import InstanceNormalization as InstanceNormalization
+from kjax.nn.norm import LayerNormalization as LayerNormalization
+from kjax.nn.norm import RMSNormalization as RMSNormalization
+from kjax.nn.norm import UnitNormalization as UnitNormalization
 from kjax.nn.operation import Operation as Operation
 from kjax.nn.operation import Slice as Slice
 from kjax.nn.pool import AveragePooling1D as AveragePooling1D
@@ -69,3 +82,5 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
+from kjax.nn.reparametrised import SpectralNormalization as SpectralNormalization
+from kjax.nn.reparametrised import WeightNorm as WeightNorm

@@ -53,7 +53,12 @@ class Container(Layer):
     def needs_rows(self) -> bool:
         return any(layer.needs_rows for layer in self.layers)
 
+    def effective(self, params: Params, state: State) -> Params:
+        """The params that the layers run on outside of training: `params`, or what a subclass makes of them."""
+        return params
+
     def penalty(self, params: Params, state: State) -> jax.Array | float:
+        params = self.effective(params, state)
         return sum(layer.penalty(params.get(name, {}), state.get(name, {})) for name, layer in self._named())
 
     def constrain(self, params: Params) -> Params:

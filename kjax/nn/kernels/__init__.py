@@ -1,7 +1,9 @@
 """Array kernels whose fast lowering depends on the device: pure functions, channels last."""
 
 from .bits import keep_mask as keep_mask
+from .bits import normal as normal
 from .conv import conv as conv
 from .grouped import grouped_conv as grouped_conv
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .standardise import standardise as standardise
