@@ -1,6 +1,12 @@
 """Keras's name for the place of layers; they are those of `kjax.nn`."""
 
 from kjax.nn import Activation as Activation
+from kjax.nn import AdaptiveAveragePooling1D as AdaptiveAveragePooling1D
+from kjax.nn import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
+from kjax.nn import AdaptiveAveragePooling3D as AdaptiveAveragePooling3D
+from kjax.nn import AdaptiveMaxPooling1D as AdaptiveMaxPooling1D
+from kjax.nn import AdaptiveMaxPooling2D as AdaptiveMaxPooling2D
+from kjax.nn import AdaptiveMaxPooling3D as AdaptiveMaxPooling3D
 from kjax.nn import AveragePooling1D as AveragePooling1D
 from kjax.nn import AveragePooling2D as AveragePooling2D
 from kjax.nn import AveragePooling3D as AveragePooling3D
@@ -9,9 +15,27 @@ from kjax.nn import AvgPool2D as AvgPool2D
 from kjax.nn import AvgPool3D as AvgPool3D
 from kjax.nn import BatchNormalization as BatchNormalization
 from kjax.nn import Conv1D as Conv1D
+from kjax.nn import Conv1DTranspose as Conv1DTranspose
 from kjax.nn import Conv2D as Conv2D
+from kjax.nn import Conv2DTranspose as Conv2DTranspose
 from kjax.nn import Conv3D as Conv3D
+from kjax.nn import Conv3DTranspose as Conv3DTranspose
+from kjax.nn import Convolution1D as Convolution1D
+from kjax.nn import Convolution1DTranspose as Convolution1DTranspose
+from kjax.nn import Convolution2D as Convolution2D
+from kjax.nn import Convolution2DTranspose as Convolution2DTranspose
+from kjax.nn import Convolution3D as Convolution3D
+from kjax.nn import Convolution3DTranspose as Convolution3DTranspose
+from kjax.nn import Cropping1D as Cropping1D
+from kjax.nn import Cropping2D as Cropping2D
+from kjax.nn import Cropping3D as Cropping3D
+from kjax.nn import Deconv2D as Deconv2D
+from kjax.nn import Deconv3D as Deconv3D
+from kjax.nn import Deconvolution2D as Deconvolution2D
+from kjax.nn import Deconvolution3D as Deconvolution3D
 from kjax.nn import Dense as Dense
+from kjax.nn import DepthwiseConv1D as DepthwiseConv1D
+from kjax.nn import DepthwiseConv2D as DepthwiseConv2D
 from kjax.nn import Dropout as Dropout
 from kjax.nn import Embedding as Embedding
 from kjax.nn import Flatten as Flatten
@@ -30,6 +54,8 @@ from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
 from kjax.nn import Input as Input
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
+from kjax.nn import LocallyConnected1D as LocallyConnected1D
+from kjax.nn import LocallyConnected2D as LocallyConnected2D
 from kjax.nn import MaxPool1D as MaxPool1D
 from kjax.nn import MaxPool2D as MaxPool2D
 from kjax.nn import MaxPool3D as MaxPool3D
@@ -39,6 +65,13 @@ from kjax.nn import MaxPooling3D as MaxPooling3D
 from kjax.nn import Permute as Permute
 from kjax.nn import RepeatVector as RepeatVector
 from kjax.nn import Reshape as Reshape
+from kjax.nn import SeparableConv1D as SeparableConv1D
+from kjax.nn import SeparableConv2D as SeparableConv2D
+from kjax.nn import SeparableConvolution1D as SeparableConvolution1D
+from kjax.nn import SeparableConvolution2D as SeparableConvolution2D
+from kjax.nn import UpSampling1D as UpSampling1D
+from kjax.nn import UpSampling2D as UpSampling2D
+from kjax.nn import UpSampling3D as UpSampling3D
 from kjax.nn import ZeroPadding1D as ZeroPadding1D
 from kjax.nn import ZeroPadding2D as ZeroPadding2D
 from kjax.nn import ZeroPadding3D as ZeroPadding3D
