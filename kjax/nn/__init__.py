@@ -1,5 +1,11 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.adaptive import AdaptiveAveragePooling1D as AdaptiveAveragePooling1D
+from kjax.nn.adaptive import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
+from kjax.nn.adaptive import AdaptiveAveragePooling3D as AdaptiveAveragePooling3D
+from kjax.nn.adaptive import AdaptiveMaxPooling1D as AdaptiveMaxPooling1D
+from kjax.nn.adaptive import AdaptiveMaxPooling2D as AdaptiveMaxPooling2D
+from kjax.nn.adaptive import AdaptiveMaxPooling3D as AdaptiveMaxPooling3D
 from kjax.nn.advanced_activations import ELU as ELU
 from kjax.nn.advanced_activations import LeakyReLU as LeakyReLU
 from kjax.nn.advanced_activations import PReLU as PReLU
@@ -12,9 +18,19 @@ from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
 from kjax.nn.conv import Conv2D as Conv2D
 from kjax.nn.conv import Conv3D as Conv3D
-from kjax.nn.conv import ZeroPadding1D as ZeroPadding1D
-from kjax.nn.conv import ZeroPadding2D as ZeroPadding2D
-from kjax.nn.conv import ZeroPadding3D as ZeroPadding3D
+from kjax.nn.conv import Convolution1D as Convolution1D
+from kjax.nn.conv import Convolution2D as Convolution2D
+from kjax.nn.conv import Convolution3D as Convolution3D
+from kjax.nn.conv_transpose import Conv1DTranspose as Conv1DTranspose
+from kjax.nn.conv_transpose import Conv2DTranspose as Conv2DTranspose
+from kjax.nn.conv_transpose import Conv3DTranspose as Conv3DTranspose
+from kjax.nn.conv_transpose import Convolution1DTranspose as Convolution1DTranspose
+from kjax.nn.conv_transpose import Convolution2DTranspose as Convolution2DTranspose
+from kjax.nn.conv_transpose import Convolution3DTranspose as Convolution3DTranspose
+from kjax.nn.conv_transpose import Deconv2D as Deconv2D
+from kjax.nn.conv_transpose import Deconv3D as Deconv3D
+from kjax.nn.conv_transpose import Deconvolution2D as Deconvolution2D
+from kjax.nn.conv_transpose import Deconvolution3D as Deconvolution3D
 from kjax.nn.core import Activation as Activation
 from kjax.nn.core import Dense as Dense
 from kjax.nn.core import Embedding as Embedding
@@ -25,6 +41,12 @@ from kjax.nn.core import Masking as Masking
 from kjax.nn.core import Permute as Permute
 from kjax.nn.core import RepeatVector as RepeatVector
 from kjax.nn.core import Reshape as Reshape
+from kjax.nn.depthwise import DepthwiseConv1D as DepthwiseConv1D
+from kjax.nn.depthwise import DepthwiseConv2D as DepthwiseConv2D
+from kjax.nn.depthwise import SeparableConv1D as SeparableConv1D
+from kjax.nn.depthwise import SeparableConv2D as SeparableConv2D
+from kjax.nn.depthwise import SeparableConvolution1D as SeparableConvolution1D
+from kjax.nn.depthwise import SeparableConvolution2D as SeparableConvolution2D
 from kjax.nn.einsum import Bilinear as Bilinear
 from kjax.nn.einsum import EinsumDense as EinsumDense
 from kjax.nn.errors import LayerError as LayerError
@@ -32,6 +54,8 @@ from kjax.nn.graph import Graph as Graph
 from kjax.nn.graph import Input as Input
 from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
+from kjax.nn.local import LocallyConnected1D as LocallyConnected1D
+from kjax.nn.local import LocallyConnected2D as LocallyConnected2D
 from kjax.nn.mask import Masked as Masked
 from kjax.nn.merging import Add as Add
 from kjax.nn.merging import Average as Average
@@ -84,3 +108,12 @@ from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
 from kjax.nn.reparametrised import SpectralNormalization as SpectralNormalization
 from kjax.nn.reparametrised import WeightNorm as WeightNorm
+from kjax.nn.resize import Cropping1D as Cropping1D
+from kjax.nn.resize import Cropping2D as Cropping2D
+from kjax.nn.resize import Cropping3D as Cropping3D
+from kjax.nn.resize import UpSampling1D as UpSampling1D
+from kjax.nn.resize import UpSampling2D as UpSampling2D
+from kjax.nn.resize import UpSampling3D as UpSampling3D
+from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
+from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
+from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D

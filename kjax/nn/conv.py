@@ -4,19 +4,20 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
-from kjax.frozen import is_int, pair, require_int, suggest
+from kjax.frozen import pair, require_int, suggest
 from kjax.nn import kernels
 from kjax.nn.core import add_bias, channels_back, channels_last, check_data_format
 from kjax.nn.layer import Layer, Params, State, WeightOptions
 
+PER_AXIS = {"output_padding": 0} | dict.fromkeys(
+    ["kernel_size", "strides", "dilation_rate", "pool_size", "size", "output_size"], 1
+)
+"""The fields that are one integer or one per spatial axis, and the least that it may be."""
+
 
 class Windowed(Layer):
-    """What convolution and pooling share: a window that moves over the spatial axes.
-
-    Fields that end in `_size`, `strides` and `dilation_rate` are one integer or one per spatial axis.
-    """
+    """What convolution, pooling and resizing share: spatial axes, and most often a window that moves over them."""
 
     rank: ClassVar[int] = 2
     paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
@@ -39,8 +40,8 @@ class Windowed(Layer):
         return getattr(self, "data_format", None)
 
     def convert(self, name: str, value: Any) -> Any:
-        if name in ("kernel_size", "strides", "dilation_rate", "pool_size") and value is not None:
-            return pair(value, name, type(self).__name__, self.rank)
+        if name in PER_AXIS and value is not None:
+            return pair(value, name, type(self).__name__, self.rank, PER_AXIS[name])
         if name == "padding" and isinstance(value, str):
             return value.lower()
         return super().convert(name, value)
@@ -54,18 +55,67 @@ class Windowed(Layer):
     def rank_hint(self, x: Any) -> str:
         return "pictures without channels need an axis for them, x[..., None]" if len(x.shape) == self.ndim - 1 else ""
 
+    def spatial(self, x: Any) -> tuple[int, ...]:
+        """The sizes of the spatial axes."""
+        return tuple(x.shape[2:] if self._data_format == "channels_first" else x.shape[1:-1])
+
     def check_window(self, x: Any, window: tuple[int, ...]) -> None:
         """Refuses a window that does not fit into the input."""
-        spatial = x.shape[2:] if self._data_format == "channels_first" else x.shape[1:-1]
+        spatial = self.spatial(x)
         if getattr(self, "padding", "valid") == "valid" and any(k > n for k, n in zip(window, spatial, strict=True)):
             self.refuse(
-                f"has a window of {window} cells, larger than its input of {tuple(spatial)}: "
+                f"has a window of {window} cells, larger than its input of {spatial}: "
                 "pass padding='same' or a smaller window",
                 x,
             )
 
 
-class Conv(Windowed, WeightOptions):
+class Convolution(Windowed):
+    """What convolutions of every kind share: checks before, bias and activation after. The fields are the kinds' own.
+
+    A kind defines `build`, `convolve` and `channels`.
+    """
+
+    ends_in_activation = True
+
+    def convolve(self, x: jax.Array, params: Params) -> jax.Array:
+        """The convolution of `x`, which has its channels last."""
+        raise NotImplementedError
+
+    def channels(self, params: Params) -> int:
+        """The number of channels that the params were made for."""
+        raise NotImplementedError
+
+    def validate(self) -> None:
+        super().validate()
+        own: Any = self
+        for name in ("filters", "groups", "depth_multiplier"):
+            require_int(getattr(self, name, 1), name, type(self).__name__)
+        if max(own.strides) > 1 and max(own.dilation_rate) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: strides={own.strides} and dilation_rate={own.dilation_rate} "
+                "cannot both exceed 1"
+            )
+
+    def check_input(self, x: Any) -> None:
+        self.check_window(x, self.extent)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """How many cells the window spans along each axis."""
+        own: Any = self
+        return tuple((k - 1) * d + 1 for k, d in zip(own.kernel_size, own.dilation_rate, strict=True))
+
+    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
+        own: Any = self
+        last = channels_last(x, own.data_format)
+        if last.shape[-1] != self.channels(params):
+            self.refuse(f"was built for {self.channels(params)} channels", x)
+        y = add_bias(self.convolve(last, params), params)
+        return own.activation(channels_back(y, own.data_format)), state
+
+
+class Conv(Convolution, WeightOptions):
     """Base of Conv1D, Conv2D, Conv3D: `activation(conv(x, kernel) + bias)`."""
 
     filters: int
@@ -78,37 +128,24 @@ class Conv(Windowed, WeightOptions):
     use_bias: bool = True
     groups: int = dataclasses.field(default=1, kw_only=True)
 
-    ends_in_activation = True
-
     def validate(self) -> None:
         super().validate()
-        owner = type(self).__name__
-        require_int(self.filters, "filters", owner)
-        require_int(self.groups, "groups", owner)
         if self.filters % self.groups:
-            raise ValueError(f"{owner}: groups={self.groups} does not divide filters={self.filters}")
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            raise ValueError(
-                f"{owner}: strides={self.strides} and dilation_rate={self.dilation_rate} cannot both exceed 1"
-            )
-
-    def check_input(self, x: Any) -> None:
-        self.check_window(x, tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)))
+            raise ValueError(f"{type(self).__name__}: groups={self.groups} does not divide filters={self.filters}")
 
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
-        channels = x.shape[1 if self.data_format == "channels_first" else -1]
+        channels = channels_of(x, self.data_format)
         if channels % self.groups:
             self.refuse(f"splits the channels into {self.groups} groups, which does not divide {channels}", x)
         bias = {"bias": (self.filters,)} if self.use_bias else {}
         kernel = (*self.kernel_size, channels // self.groups, self.filters)
         return self.weights(key, x.dtype, kernel=kernel, **bias), {}
 
-    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
-        kernel, last = params["kernel"], channels_last(x, self.data_format)
-        if last.shape[-1] != kernel.shape[-2] * self.groups:
-            self.refuse(f"was built for {kernel.shape[-2] * self.groups} channels", x)
-        y = kernels.grouped_conv(last, kernel, self.groups, self.strides, self.padding, self.dilation_rate)
-        return self.activation(channels_back(add_bias(y, params), self.data_format)), state
+    def channels(self, params: Params) -> int:
+        return params["kernel"].shape[-2] * self.groups
+
+    def convolve(self, x: jax.Array, params: Params) -> jax.Array:
+        return kernels.grouped_conv(x, params["kernel"], self.groups, self.strides, self.padding, self.dilation_rate)
 
 
 class Conv2D(Conv):
@@ -164,66 +201,9 @@ class Conv3D(Conv):
     rank = 3
 
 
-class ZeroPadding(Windowed):
-    """Base of the layers that add zeros around."""
-
-    padding: Any = 1
-    data_format: str | None = None
-
-    takes_integers = True
-
-    def convert(self, name: str, value: Any) -> Any:
-        return sides(value, type(self).__name__, self.rank) if name == "padding" else super().convert(name, value)
-
-    def validate(self) -> None:
-        check_data_format(self.data_format, type(self).__name__)
-
-    def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
-        pads = (
-            ((0, 0), (0, 0), *self.padding) if self.data_format == "channels_first" else ((0, 0), *self.padding, (0, 0))
-        )
-        return jnp.pad(x, pads), state
+def channels_of(x: Any, data_format: str | None) -> int:
+    """The number of channels of an input."""
+    return x.shape[1 if data_format == "channels_first" else -1]
 
 
-class ZeroPadding1D(ZeroPadding):
-    """Adds steps of zeros: `padding` of them on both sides, or a pair (before, after).
-
-    >>> ZeroPadding1D((2, 0)).apply({}, {}, jnp.ones((1, 3, 1)))[0].ravel().tolist()
-    [0.0, 0.0, 1.0, 1.0, 1.0]
-    """
-
-    rank = 1
-
-    def convert(self, name: str, value: Any) -> Any:
-        flat = name == "padding" and isinstance(value, list | tuple) and len(value) == 2 and all(map(is_int, value))
-        return super().convert(name, (value,) if flat else value)
-
-
-class ZeroPadding3D(ZeroPadding):
-    """Adds planes, rows and columns of zeros; `padding` is that of `ZeroPadding2D`, for three axes."""
-
-    rank = 3
-
-
-class ZeroPadding2D(ZeroPadding):
-    """Adds rows and columns of zeros.
-
-    Args:
-        padding: one integer for all sides; a pair (rows, cols); or ((top, bottom), (left, right)).
-        data_format: "channels_last" (the default) or "channels_first".
-
-    >>> ZeroPadding2D(((1, 0), (2, 2))).apply({}, {}, jnp.ones((1, 3, 3, 1)))[0].shape
-    (1, 4, 7, 1)
-    """
-
-
-def sides(value: Any, owner: str, n: int) -> tuple[tuple[int, int], ...]:
-    """What to add before and after each of `n` axes.
-
-    >>> sides((1, (2, 3)), "ZeroPadding2D", 2)
-    ((1, 1), (2, 3))
-    """
-    values = (value,) * n if is_int(value) else value
-    if not isinstance(values, list | tuple) or len(values) != n:
-        raise ValueError(f"{owner}: padding is an integer, {n} integers, or {n} pairs (before, after); got {value!r}")
-    return tuple(pair(v, "padding", owner, 2, least=0) for v in values)  # type: ignore[misc]
+Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D

@@ -24,4 +24,17 @@ ROWS = [
     Case(nn.GlobalAveragePooling2D(), (2, 6, 7, 3), lambda k: k.GlobalAveragePooling2D()),
     Case(nn.GlobalAveragePooling2D("channels_first", keepdims=True), (2, 3, 6, 7),
          lambda k: k.GlobalAveragePooling2D("channels_first", keepdims=True)),
+    Case(nn.AdaptiveAveragePooling1D(3), (2, 7, 2), lambda k: k.AdaptiveAveragePooling1D(3)),
+    Case(nn.AdaptiveAveragePooling2D((2, 5), data_format="channels_first"), (2, 2, 6, 3),
+         lambda k: k.AdaptiveAveragePooling2D((2, 5), data_format="channels_first")),
+    Case(nn.AdaptiveAveragePooling3D((1, 2, 3)), (2, 3, 3, 4, 2), lambda k: k.AdaptiveAveragePooling3D((1, 2, 3))),
+    Case(nn.AdaptiveMaxPooling1D(4, "channels_first"), (2, 2, 7), lambda k: k.AdaptiveMaxPooling1D(4, "channels_first")),
+    Case(nn.AdaptiveMaxPooling2D((2, 3)), (2, 6, 7, 2), lambda k: k.AdaptiveMaxPooling2D((2, 3))),
+    Case(nn.AdaptiveMaxPooling3D(2), (2, 3, 4, 5, 2), lambda k: k.AdaptiveMaxPooling3D(2)),
 ]  # fmt: skip
+
+MISTAKES = {
+    "an adaptive output of nothing": (lambda: nn.AdaptiveMaxPooling2D(0), ["AdaptiveMaxPooling2D: output_size must be at least 1"]),
+    "no output size": (lambda: nn.AdaptiveAveragePooling1D(), ["AdaptiveAveragePooling1D missing", "'output_size'"]),
+    "an output size of three": (lambda: nn.AdaptiveMaxPooling2D((1, 2, 3)), ["output_size is one integer or 2 of them", "(1, 2, 3)"]),
+}  # fmt: skip

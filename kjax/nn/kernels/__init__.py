@@ -3,7 +3,11 @@
 from .bits import keep_mask as keep_mask
 from .bits import normal as normal
 from .conv import conv as conv
+from .conv import make_window as make_window
+from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
 from .standardise import standardise as standardise
+from .transposed import conv_transpose as conv_transpose
+from .transposed import transposed_window as transposed_window

@@ -70,28 +70,29 @@ def conv(x: Array, kernel: Array, strides: Setting = 1, padding: Padding = "vali
     >>> conv(x, kernel).shape, conv(x, kernel, strides=2, padding="same").shape
     ((8, 26, 26, 32), (8, 14, 14, 32))
     """
-    _check_operands(x, kernel)
+    check_operands("conv", x, kernel)
     window = make_window("conv", x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
     return forward_p.bind(x, kernel, window=window, members=False)
 
 
-def _check_operands(x: Array, kernel: Array) -> None:
-    if x.ndim < 3 or kernel.ndim != x.ndim or x.shape[-1] != kernel.shape[-2]:
+def check_operands(owner: str, x: Array, kernel: Array, order: str = "channels, filters") -> None:
+    """Refuses operands that are no pair; `order` says what the kernel's last axes are."""
+    if x.ndim < 3 or kernel.ndim != x.ndim or x.shape[-1] != kernel.shape[order.endswith("channels") - 2]:
         raise ValueError(
-            "conv: x is (batch, *spatial, channels) and kernel (*taps, channels, filters), with as many axes and "
+            f"{owner}: x is (batch, *spatial, channels) and kernel (*taps, {order}), with as many axes and "
             f"channels; got x {x.shape} and kernel {kernel.shape}"
         )
     if x.dtype != kernel.dtype:
-        raise TypeError(f"conv: x is {x.dtype} and the kernel {kernel.dtype}; cast one of them with .astype")
+        raise TypeError(f"{owner}: x is {x.dtype} and the kernel {kernel.dtype}; cast one of them with .astype")
 
 
 def make_window(
     owner: str, size: Steps, taps: Setting, strides: Setting, padding: Padding, dilation: Setting = 1
 ) -> Window:
     """Checks the settings against each other, gives each axis its own, and turns the padding into pairs."""
-    taps = _per_axis(owner, "window", taps, len(size))
-    strides = _per_axis(owner, "strides", strides, len(size))
-    dilation = _per_axis(owner, "dilation", dilation, len(size))
+    taps = per_axis(owner, "window", taps, len(size))
+    strides = per_axis(owner, "strides", strides, len(size))
+    dilation = per_axis(owner, "dilation", dilation, len(size))
     pairs = _pad_pairs(owner, size, taps, strides, padding, dilation)
     window = Window(tuple(size), taps, strides, pairs, dilation)
     if min(window.out) < 1:
@@ -99,7 +100,8 @@ def make_window(
     return window
 
 
-def _per_axis(owner: str, name: str, value: Setting, axes: int) -> Steps:
+def per_axis(owner: str, name: str, value: Setting, axes: int) -> Steps:
+    """One positive integer for each axis."""
     values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
     if len(values) != axes or min(values) < 1:
         raise ValueError(f"{owner}: {name} is one positive integer, or one for each of {axes} axes; got {value}")
