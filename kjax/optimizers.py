@@ -16,3 +16,4 @@ from kjax.optim import Nadam as Nadam
 from kjax.optim import Optimizer as Optimizer
 from kjax.optim import RMSprop as RMSprop
 from kjax.optim import get as get
+from kjax.optim import schedules as schedules

@@ -4,6 +4,7 @@ opt_state = optimizer.init(params)
 params, opt_state = optimizer.update(grads, opt_state, params)
 """
 
+from kjax.optim import schedules as schedules
 from kjax.optim.adaptive import Adam as Adam
 from kjax.optim.adaptive import Adamax as Adamax
 from kjax.optim.adaptive import AdamW as AdamW

@@ -20,15 +20,13 @@ population, and `jax.grad` goes through `update` to any of them. A rule is writt
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from kjax.frozen import Frozen, require_between, show
 from kjax.optim.lift import cast, clip, lift, require_alike, require_floating, widest
+from kjax.optim.tunable import Tunable, made
 
 Params = Any
 Slots = dict[str, Any]
@@ -45,7 +43,7 @@ class OptState(NamedTuple):
     """By name, what a rule keeps once for all arrays: Nadam's product of momenta; empty for most."""
 
 
-class Optimizer(Frozen):
+class Optimizer(Tunable):
     """Base of the optimizers: subclasses list their slots and write `rule`, for one array.
 
     Args:
@@ -70,21 +68,10 @@ class Optimizer(Frozen):
     clipvalue: Any = dataclasses.field(default=None, kw_only=True)
     global_clipnorm: Any = dataclasses.field(default=None, kw_only=True)
 
-    absent_at_zero: ClassVar[tuple[str, ...]] = ()
-    """Fields that are no leaves where they are the plain number 0: what belongs to them is left out."""
     limits: ClassVar[dict[str, float]] = {
-        **dict.fromkeys(("lr", "decay", "epsilon", "weight_decay", "schedule_decay"), math.inf),
+        **dict.fromkeys(("decay", "epsilon", "weight_decay", "schedule_decay"), math.inf),
         "momentum": 1, "rho": 1, "beta_1": 1, "beta_2": 1,
     }  # fmt: skip
-    """Each of these numbers must be in [0, limit)."""
-    _static: ClassVar[Any]
-    """`(names of the leaves, (name, value) of the rest)`, made once for each object."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.__eq__ = Optimizer.__eq__  # type: ignore[method-assign]
-        cls.__hash__ = Optimizer.__hash__  # type: ignore[method-assign]
-        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflattener(cls), _flatten)
 
     # What a rule is made of: override these.
 
@@ -169,7 +156,7 @@ class Optimizer(Frozen):
     def _cast(self, dtype: Any) -> Any:
         """The same optimizer with its numbers as arrays of this dtype."""
         names = [name for name in self._static[0] if not callable(getattr(self, name))]
-        return _made(type(self), {**self.__dict__, **{name: self._scalar(name, dtype) for name in names}})
+        return made(type(self), {**self.__dict__, **{name: self._scalar(name, dtype) for name in names}})
 
     def _scalar(self, name: str, dtype: Any) -> jax.Array:
         value = getattr(self, name)
@@ -189,10 +176,6 @@ class Optimizer(Frozen):
             )
         slots = {f"opt_state.slots[{name!r}]": tree for name, tree in opt_state.slots.items()}
         require_alike(owner, params, {"grads": grads, **slots})
-
-    def has(self, name: str) -> bool:
-        """Whether a setting is there: neither None nor left out for being the plain number 0."""
-        return name in self._static[0]
 
     @property
     def learning_rate(self) -> Any:
@@ -214,116 +197,19 @@ class Optimizer(Frozen):
         return {("lr" if name == "learning_rate" else name): value for name, value in kwargs.items()}
 
     def convert(self, name: str, value: Any) -> Any:
-        """Numbers as Python floats, which take on the dtype of what they meet; no epsilon is Keras's 1e-7."""
-        value = 1e-7 if name == "epsilon" and value is None else value
-        value = value.item() if isinstance(value, np.generic) else super().convert(name, value)
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        """No epsilon is Keras's 1e-7."""
+        return super().convert(name, 1e-7 if name == "epsilon" and value is None else value)
 
     def validate(self) -> None:
-        cls = type(self).__name__
-        for field in dataclasses.fields(self):
-            if field.name in self.limits:
-                self._require_number(field.name)
-            elif isinstance(field.default, bool) and not isinstance(getattr(self, field.name), bool):
-                raise TypeError(f"{cls}: {field.name} must be True or False; got {getattr(self, field.name)!r}")
+        super().validate()
+        if not callable(self.lr):
+            self.require_number("lr", " or a function of the step")
         for name in ("clipnorm", "clipvalue", "global_clipnorm"):
-            self._require_bound(name)
+            if getattr(self, name) is not None:
+                self.require_positive(name, ", or None for no clipping")
         if self.clipnorm is not None and self.global_clipnorm is not None:
+            cls = type(self).__name__
             raise ValueError(f"{cls}: give clipnorm (for each array) or global_clipnorm (for all together), not both")
-
-    def _require_number(self, name: str) -> None:
-        value, cls = getattr(self, name), type(self).__name__
-        if not (is_number(value) or (name == "lr" and callable(value))):
-            or_function = " or a function of the step" if name == "lr" else ""
-            raise TypeError(f"{cls}: {name} must be a number{or_function}; got {value!r}")
-        require_between(value, name, cls, 0, self.limits[name], open_top=True)
-
-    def _require_bound(self, name: str) -> None:
-        value, cls = getattr(self, name), type(self).__name__
-        if value is not None and not is_number(value):
-            raise TypeError(f"{cls}: {name} must be a number or None; got {value!r}")
-        if isinstance(value, float) and not value > 0:
-            raise ValueError(f"{cls}: {name} must be positive, or None for no clipping; got {value!r}")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [name for name in self.absent_at_zero if isinstance(values[name], float) and not values[name]]
-        leaves = tuple(name for name, value in values.items() if is_dynamic(value) and name not in absent)
-        rest = tuple((name, value) for name, value in values.items() if name not in leaves)
-        self.__dict__["_static"] = (leaves, rest)
-
-    def _require_hashable(self, name: str) -> None:
-        if not is_dynamic(getattr(self, name)):
-            super()._require_hashable(name)
-
-    def __repr__(self) -> str:
-        given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
-        parts = [f"{n}={show(value)}" for n, (value, default) in given.items() if not same(value, default)]
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def __eq__(self, other: Any) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        names = [field.name for field in dataclasses.fields(self)]
-        return all(same(getattr(self, name), getattr(other, name)) for name in names)
-
-    def __hash__(self) -> int:
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        return hash((type(self), *[None if is_array(value) else value for value in values]))
-
-
-def is_array(value: Any) -> bool:
-    """Whether this is an array, a tracer too."""
-    return hasattr(value, "dtype") and hasattr(value, "shape")
-
-
-def is_number(value: Any) -> bool:
-    """Whether this is a plain number or an array."""
-    return (isinstance(value, int | float) and not isinstance(value, bool)) or is_array(value)
-
-
-def is_dynamic(value: Any) -> bool:
-    """Whether a setting is a leaf, or a tree of them: a number, an array, or a function that is a pytree."""
-    return is_number(value) or (callable(value) and not jax.tree_util.all_leaves([value]))
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two settings are equal; arrays equal only arrays."""
-    if is_array(a) and is_array(b):
-        return a is b or (a.dtype == b.dtype and np.array_equal(a, b))
-    return is_array(a) == is_array(b) and bool(a == b)
-
-
-# An optimizer as a pytree. Both ways are taken on each call of a jitted function, so they do the least
-# possible: `_static` is made once, with the object, and what is put back in is not looked at.
-
-
-def _flatten(optimizer: Any) -> tuple[list[Any], Any]:
-    values = optimizer.__dict__
-    static = values["_static"]
-    return [values[name] for name in static[0]], static
-
-
-def _flatten_with_keys(optimizer: Any) -> tuple[list[tuple[Any, Any]], Any]:
-    leaves, static = _flatten(optimizer)
-    keys = map(jax.tree_util.GetAttrKey, static[0])
-    return list(zip(keys, leaves, strict=True)), static
-
-
-def _unflattener(cls: type) -> Callable[[Any, Any], Any]:
-    def unflatten(static: Any, leaves: Any) -> Any:
-        names, rest = static
-        return _made(cls, {**dict(rest), **dict(zip(names, leaves, strict=True)), "_static": static})
-
-    return unflatten
-
-
-def _made(cls: type, values: dict[str, Any]) -> Any:
-    """An object with these attributes, unchecked."""
-    made: Any = object.__new__(cls)
-    made.__dict__.update(values)
-    return made
 
 
 def _zeros_like(p: Any) -> jax.Array:
