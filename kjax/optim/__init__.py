@@ -9,6 +9,7 @@ from kjax.optim.adaptive import Adam as Adam
 from kjax.optim.adaptive import Adamax as Adamax
 from kjax.optim.adaptive import AdamW as AdamW
 from kjax.optim.adaptive import Nadam as Nadam
+from kjax.optim.lookahead import Lookahead as Lookahead
 from kjax.optim.optimizer import Optimizer as Optimizer
 from kjax.optim.optimizer import OptState as OptState
 from kjax.optim.registry import get as get

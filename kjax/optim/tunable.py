@@ -51,7 +51,7 @@ class Tunable(Frozen):
             if value is None and field.default is None:
                 continue
             if field.name in self.limits:
-                self.require_number(field.name)
+                self.require_number(field.name, value)
             elif field.name in self.positive:
                 self.require_positive(field.name)
             elif field.name in self.counts:
@@ -59,9 +59,9 @@ class Tunable(Frozen):
             elif isinstance(field.default, bool) and not isinstance(value, bool):
                 raise TypeError(f"{cls}: {field.name} must be True or False; got {value!r}")
 
-    def require_number(self, name: str, hint: str = "") -> None:
+    def require_number(self, name: str, value: Any, hint: str = "") -> None:
         """Refuses what is no number, or one out of its limits."""
-        value, cls = getattr(self, name), type(self).__name__
+        cls = type(self).__name__
         if not is_number(value):
             raise TypeError(f"{cls}: {name} must be a number{hint}; got {value!r}")
         require_between(value, name, cls, 0, self.limits.get(name, math.inf), open_top=True)
