@@ -4,13 +4,14 @@ import inspect
 from typing import Any
 
 from kjax.frozen import suggest
-from kjax.optim import adaptive, rules
+from kjax.optim import adaptive, matrices, rules
 from kjax.optim.lookahead import Lookahead
 from kjax.optim.optimizer import Optimizer
 
 CLASSES: tuple[type[Optimizer | Lookahead], ...] = (
-    rules.SGD, rules.RMSprop, rules.Adagrad, rules.Adadelta, rules.Lion,
-    adaptive.Adam, adaptive.AdamW, adaptive.Adamax, adaptive.Nadam, Lookahead,
+    rules.SGD, rules.RMSprop, rules.Adagrad, rules.Adadelta, rules.Lion, rules.Ftrl,
+    adaptive.Adam, adaptive.AdamW, adaptive.Adamax, adaptive.Nadam, adaptive.RAdam, adaptive.Lamb,
+    matrices.Adafactor, matrices.Muon, Lookahead,
 )  # fmt: skip
 
 NAMES: dict[str, type[Optimizer | Lookahead]] = {cls.__name__.lower(): cls for cls in CLASSES}

@@ -200,6 +200,21 @@ def test_frozen_layers_have_no_path():
         frozen.compile(optimizer=SGD({"body*": 0.1, "*": 0.1}), loss="mse")
 
 
+def test_muon_leaves_to_adam_what_is_excluded():
+    params = {"embedding": jnp.ones((3, 2)), "hidden": jnp.ones((3, 2)), "output": jnp.ones((3, 2))}
+    optimizer = optim.Muon(0.1, exclude_layers=["output*"], weight_decay=0.5)
+    state = optimizer.init(params)
+    assert {name: v.shape for name, v in state.slots["v"].items()} == {
+        "embedding": (3, 2), "hidden": (), "output": (3, 2)
+    }  # fmt: skip
+    new, _ = optimizer.update(params, state, params)
+    adam = AdamW(0.1)
+    wanted, _ = adam.update(params, adam.init(params), params)
+    close({**new, "hidden": 0}, {**wanted, "hidden": 0})
+    # All of the rank-one gradient's length goes into its one direction, at the root mean square of 0.2.
+    np.testing.assert_allclose((0.95 - new["hidden"]) / 0.1, 0.2 * np.sqrt(3) / np.sqrt(6), rtol=0.35)
+
+
 # Lookahead.
 
 
