@@ -4,7 +4,8 @@
 lr / (1 + decay * updates made before).
 """
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ class SGD(Optimizer):
     decay: Any = 0.0
     nesterov: bool = False
 
-    absent_at_zero = ("momentum",)
+    absent_at_zero = ("momentum", "weight_decay")
 
     def slots(self) -> tuple[str, ...]:
         return ("velocity",) if self.has("momentum") else ()
@@ -157,14 +158,13 @@ class Adadelta(Optimizer):
 class Lion(Optimizer):
     """Steps of one length, in the direction of the sign of an interpolated momentum.
 
-        p = p * (1 - lr * weight_decay) - lr * sign(beta_1 * m + (1 - beta_1) * g)
+        p = p - lr * sign(beta_1 * m + (1 - beta_1) * g)
         m = beta_2 * m + (1 - beta_2) * g
 
     Args:
         lr: the learning rate; 3 to 10 times smaller than Adam's.
         beta_1: the momentum's part of the direction, in [0, 1).
         beta_2: how much of the momentum stays, in [0, 1).
-        weight_decay: the part of the weights that each step removes, times lr.
 
     Source: Chen et al., 2023, Symbolic discovery of optimization algorithms (arXiv:2302.06675); Keras 3.
 
@@ -176,7 +176,6 @@ class Lion(Optimizer):
     lr: Any = 0.001
     beta_1: Any = 0.9
     beta_2: Any = 0.99
-    weight_decay: Any = 0.0
 
     def slots(self) -> tuple[str, ...]:
         return ("m",)
@@ -184,7 +183,69 @@ class Lion(Optimizer):
     def rule(self, g: Any, p: Any, slots: Slots, lr: Any, t: Any) -> Step:
         m = slots["m"]
         direction = jnp.sign(self.beta_1 * m + (1 - self.beta_1) * g)
-        return p * (1 - lr * self.weight_decay) - lr * direction, {"m": self.beta_2 * m + (1 - self.beta_2) * g}
+        return p - lr * direction, {"m": self.beta_2 * m + (1 - self.beta_2) * g}
+
+
+class Ftrl(Optimizer):
+    """Follows the regularized leader: the best weights for the sum of all gradients, with many of them exactly 0.
+
+        n = a + g^2,   s = (n^-power - a^-power) / lr
+        z = z + g + 2 * l2_shrinkage * p - s * p,   a = n
+        p = (clip(z, -l1, l1) - z) / ((n^-power + beta) / lr + 2 * l2)
+
+    Args:
+        lr: the learning rate, above 0.
+        learning_rate_power: the power, at most 0.
+        initial_accumulator_value: a before the first step.
+        l1_regularization_strength: l1.
+        l2_regularization_strength: l2.
+        l2_shrinkage_regularization_strength: l2_shrinkage, which acts on gradients only.
+        beta: added to the root.
+
+    Source: McMahan et al., 2013, Ad click prediction: a view from the trenches; Keras 3.
+
+    >>> optimizer, p = Ftrl(1.0, initial_accumulator_value=0, l1_regularization_strength=1), jnp.zeros(2)
+    >>> optimizer.update(jnp.array([0.5, 2.0]), optimizer.init(p), p)[0].tolist()
+    [0.0, -0.5]
+    """
+
+    lr: Any = 0.001
+    learning_rate_power: Any = -0.5
+    initial_accumulator_value: Any = 0.1
+    l1_regularization_strength: Any = 0.0
+    l2_regularization_strength: Any = 0.0
+    l2_shrinkage_regularization_strength: Any = 0.0
+    beta: Any = 0.0
+
+    limits: ClassVar[dict[str, float]] = {
+        **Optimizer.limits,
+        **dict.fromkeys(("initial_accumulator_value", "beta", "l1_regularization_strength"), math.inf),
+        **dict.fromkeys(("l2_regularization_strength", "l2_shrinkage_regularization_strength"), math.inf),
+    }
+
+    def validate(self) -> None:
+        super().validate()
+        if isinstance(self.learning_rate_power, float) and self.learning_rate_power > 0:
+            raise ValueError(f"Ftrl: learning_rate_power must be at most 0; got {self.learning_rate_power!r}")
+
+    def slots(self) -> tuple[str, ...]:
+        return ("accumulator", "linear")
+
+    def slot_start(self, name: str) -> Any:
+        return self.initial_accumulator_value if name == "accumulator" else 0.0
+
+    def rule(self, g: Any, p: Any, slots: Slots, lr: Any, t: Any) -> Step:
+        a, l1 = slots["accumulator"], self.l1_regularization_strength
+        n = a + g**2
+        before, after = self.powered(a), self.powered(n)
+        pull = g + 2 * self.l2_shrinkage_regularization_strength * p
+        z = slots["linear"] + pull - (after - before) / lr * p
+        bowl = (after + self.beta) / lr + 2 * self.l2_regularization_strength
+        return (jnp.clip(z, -l1, l1) - z) / jnp.where(bowl > 0, bowl, 1), {"accumulator": n, "linear": z}
+
+    def powered(self, a: Any) -> Any:
+        """a^-power; without a NaN for a slope at 0."""
+        return jnp.where(a > 0, jnp.where(a > 0, a, 1) ** -self.learning_rate_power, 0)
 
 
 @jax.custom_jvp

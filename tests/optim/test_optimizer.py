@@ -10,12 +10,27 @@ import pytest
 from jax.test_util import check_grads
 
 from kjax import optim
-from kjax.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, RMSprop
+from kjax.optim import (  # fmt: skip
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Lamb,
+    Lion,
+    Muon,
+    Nadam,
+    RAdam,
+    RMSprop,
+)
 
 ALL = [
     SGD(0.1), SGD(0.1, 0.9, 0.1, nesterov=True), RMSprop(0.01), Adagrad(0.1), Adadelta(), Adam(0.01),
     Adam(0.01, amsgrad=True), AdamW(0.01, clipnorm=0.5), Adamax(0.01, clipvalue=0.1), Nadam(0.01, global_clipnorm=0.5),
-    Lion(0.01, weight_decay=0.1),
+    Lion(0.01, weight_decay=0.1), Ftrl(0.05), RAdam(0.01, 0.8, 0.9), Lamb(0.05), Adafactor(0.05), Muon(0.05),
 ]  # fmt: skip
 every = pytest.mark.parametrize("optimizer", ALL, ids=str)
 

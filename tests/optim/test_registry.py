@@ -5,7 +5,22 @@ import inspect
 import pytest
 
 from kjax import optim, optimizers
-from kjax.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, RMSprop
+from kjax.optim import (  # fmt: skip
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Lamb,
+    Lion,
+    Muon,
+    Nadam,
+    RAdam,
+    RMSprop,
+)
 
 
 def public_classes():
@@ -50,7 +65,12 @@ def test_settings_are_as_in_keras_2():
     assert Adamax() == Adamax(0.002, 0.9, 0.999, 1e-8, 0.0)
     assert Nadam() == Nadam(0.002, 0.9, 0.999, 1e-8, 0.004)
     assert AdamW() == AdamW(0.001, 0.004, 0.9, 0.999, 1e-7, False)
-    assert Lion() == Lion(0.001, 0.9, 0.99, 0.0)
+    assert Lion() == Lion(0.001, 0.9, 0.99, weight_decay=0.0) == Lion(weight_decay=None)
+    assert RAdam() == RAdam(0.001, 0.9, 0.999, 1e-8)
+    assert Lamb() == Lamb(0.001, 0.9, 0.999, 1e-7)
+    assert Ftrl() == Ftrl(0.001, -0.5, 0.1, 0, 0, 0, 0)
+    assert Adafactor() == Adafactor(0.001, -0.8, 1e-30, 1e-3, 1.0, True)
+    assert Muon() == Muon(0.001, 0.9, 0.999, 0.004, 1e-7, (), True, 3.4445, -4.775, 2.0315, 1, 0.95, 5, True, 0.2)
     assert Adam(epsilon=None).epsilon == 1e-7
 
 
@@ -75,7 +95,14 @@ REFUSED = [
     (lambda: Adamax(beta_2=1.5), ValueError, r"Adamax: beta_2 must be in \[0, 1\); got 1.5"),
     (lambda: Nadam(schedule_decay=-1), ValueError, r"Nadam: schedule_decay must be in \[0, inf\); got -1.0"),
     (lambda: AdamW(weight_decay=-1), ValueError, r"AdamW: weight_decay must be in \[0, inf\); got -1.0"),
-    (lambda: Lion(weight_decay=None), TypeError, "Lion: weight_decay must be a number; got None"),
+    (lambda: Lion(weight_decay="1"), TypeError, "Lion: weight_decay must be a number; got '1'"),
+    (lambda: Ftrl(learning_rate_power=0.5), ValueError, "Ftrl: learning_rate_power must be at most 0; got 0.5"),
+    (lambda: Ftrl(l1_regularization_strength=-1), ValueError, r"l1_regularization_strength must be in \[0, inf\)"),
+    (lambda: Adafactor(beta_2_decay=0.8), ValueError, "Adafactor: beta_2_decay must be below 0; got 0.8"),
+    (lambda: Adafactor(clip_threshold=0), ValueError, "Adafactor: clip_threshold must be positive; got 0.0"),
+    (lambda: Muon(ns_steps=0), ValueError, "Muon: ns_steps must be an integer of at least 1; got 0"),
+    (lambda: Muon(adam_beta_1=1), ValueError, r"Muon: adam_beta_1 must be in \[0, 1\); got 1.0"),
+    (lambda: Muon(exclude_layers="out*").init({"a": 1.0}), ValueError, r"Muon: exclude_layers: the pattern 'out\*'"),
     (lambda: SGD(clipnorm=0), ValueError, "SGD: clipnorm must be positive, or None for no clipping; got 0.0"),
     (lambda: SGD(clipvalue=-1), ValueError, "SGD: clipvalue must be positive, or None for no clipping; got -1.0"),
     (lambda: SGD(global_clipnorm="1"), TypeError, "SGD: global_clipnorm must be a number or None; got '1'"),

@@ -9,6 +9,7 @@ import pytest
 from conftest import keras_allowed
 
 from kjax import optim
+from kjax.optim import schedules
 
 RECORDED = np.load(pathlib.Path(__file__).parents[1] / "recorded" / "optimizers.npz")
 STEPS = len(RECORDED["grads_0"])
@@ -62,6 +63,8 @@ TORCH = {
     "adamax": optim.Adamax(0.02, beta_2=0.8, epsilon=0),
     "adamax_decay": optim.Adamax(0.02, epsilon=0, decay=0.1),
     "nadam": optim.Nadam(0.02, epsilon=1e-3),
+    "radam": optim.RAdam(0.02, epsilon=0),
+    "radam_betas": optim.RAdam(0.05, 0.8, 0.98, epsilon=1e-3),
     "nadam_schedule": optim.Nadam(0.02, 0.8, 0.9, schedule_decay=0.5),
 }
 """By the name of the recorded case, the same optimizer here."""
@@ -83,6 +86,8 @@ def inverse_time(k, lr, decay):
     return k.schedules.InverseTimeDecay(lr, decay_steps=1, decay_rate=decay)
 
 
+MUON = {"weight_decay": 0.2, "adam_lr_ratio": 2, "momentum": 0.5, "ns_steps": 3, "nesterov": False, "rms_rate": None}
+
 KERAS = [
     (optim.SGD(0.1), lambda k: k.SGD(0.1)),
     (optim.SGD(0.1, 0.9, nesterov=True), lambda k: k.SGD(0.1, 0.9, nesterov=True)),
@@ -99,6 +104,14 @@ KERAS = [
     (optim.Nadam(0.02, epsilon=1e-2, schedule_decay=1), lambda k: k.Nadam(0.02, epsilon=1e-2)),
     (optim.Lion(0.02), lambda k: k.Lion(0.02)),
     (optim.Lion(0.02, 0.8, 0.95, weight_decay=0.1), lambda k: k.Lion(0.02, 0.8, 0.95, weight_decay=0.1)),
+    (optim.Ftrl(0.1), lambda k: k.Ftrl(0.1)),
+    (optim.Ftrl(0.1, -0.4, 0.2, 0.3, 0.2, 0.1, 0.5), lambda k: k.Ftrl(0.1, -0.4, 0.2, 0.3, 0.2, 0.1, 0.5)),
+    (optim.Lamb(0.05), lambda k: k.Lamb(0.05)),
+    (optim.Lamb(0.05, 0.8, 0.9, 1e-2, weight_decay=0.1), lambda k: k.Lamb(0.05, 0.8, 0.9, 1e-2, weight_decay=0.1)),
+    (optim.Adafactor(0.1), lambda k: k.Adafactor(0.1)),
+    (optim.Adafactor(0.5, -0.5, 1e-3, 0.1, 0.7), lambda k: k.Adafactor(0.5, -0.5, 1e-3, 0.1, 0.7)),
+    (optim.Muon(0.05), lambda k: k.Muon(0.05)),
+    (optim.Muon(0.05, 0.8, 0.9, 0.1, 1e-2, **MUON), lambda k: k.Muon(0.05, 0.8, 0.9, 0.1, 1e-2, **MUON)),
     (optim.SGD(0.1, 0.9, clipnorm=0.5), lambda k: k.SGD(0.1, 0.9, clipnorm=0.5)),
     (optim.SGD(0.1, clipvalue=0.3), lambda k: k.SGD(0.1, clipvalue=0.3)),
     (optim.SGD(0.1, 0.9, global_clipnorm=1.5), lambda k: k.SGD(0.1, 0.9, global_clipnorm=1.5)),
@@ -161,7 +174,7 @@ FORMULAS = [
     (optim.Adam(0.02, 0.8, 0.9, 1e-2, 0.1, amsgrad=True), adam, (0.02, 0.8, 0.9, 1e-2, 0.1)),
     (optim.AdamW(0.02, 0.1, 0.8, 0.9, 1e-2), adamw, (0.02, 0.1, 0.8, 0.9, 1e-2)),
     (optim.Adamax(0.02, 0.8, 0.9, 1e-2, 0.1), adamax, (0.02, 0.8, 0.9, 1e-2, 0.1)),
-    (optim.Lion(0.02, 0.8, 0.9, 0.1), lion, (0.02, 0.8, 0.9, 0.1)),
+    (optim.Lion(0.02, 0.8, 0.9, weight_decay=0.1), lion, (0.02, 0.8, 0.9, 0.1)),
 ]
 
 
@@ -204,6 +217,11 @@ SLOTS = [
     (optim.Adamax(), ["m", "u"]),
     (optim.Nadam(), ["m", "v"]),
     (optim.Lion(), ["m"]),
+    (optim.RAdam(), ["m", "v"]),
+    (optim.Lamb(), ["m", "v"]),
+    (optim.Ftrl(initial_accumulator_value=0.0), ["accumulator", "linear"]),
+    (optim.Adafactor(), ["row", "column"]),
+    (optim.Muon(), ["m", "v"]),
 ]
 
 
@@ -212,15 +230,19 @@ def test_slots(optimizer, names):
     params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3, jnp.bfloat16)}
     state = optimizer.init(params)
     assert [*state.slots] == names and list(state.scalars) == (["m_schedule"] if "Nadam" in str(optimizer) else [])
-    for tree in state.slots.values():
-        assert jax.tree.map(lambda a: (a.shape, a.dtype), tree) == jax.tree.map(lambda a: (a.shape, a.dtype), params)
+    shapes = {"Adafactor/row": [(2,), (3,)], "Adafactor/column": [(3,), ()], "Muon/v": [(), (3,)]}
+    for name, tree in state.slots.items():
+        w, b = shapes.get(f"{type(optimizer).__name__}/{name}", [(2, 3), (3,)])
+        assert {k: (a.shape, a.dtype) for k, a in tree.items()} == {"w": (w, jnp.float32), "b": (b, jnp.bfloat16)}
         assert all(not a.any() for a in jax.tree.leaves(tree))
 
 
 MINIMISERS = [
     optim.SGD(0.1), optim.SGD(0.05, 0.9), optim.SGD(0.05, 0.9, nesterov=True), optim.RMSprop(0.05, decay=0.1),
     optim.Adagrad(1.0), optim.Adadelta(epsilon=1e-2), optim.Adam(0.1), optim.Adam(0.1, amsgrad=True),
-    optim.AdamW(0.1, weight_decay=0), optim.Adamax(0.1), optim.Nadam(0.1), optim.Lion(lambda step: 1 / (1 + step)),
+    optim.AdamW(0.1, weight_decay=0), optim.Adamax(0.1), optim.Nadam(0.1), optim.Ftrl(1.0), optim.RAdam(0.1),
+    optim.Lamb(schedules.ExponentialDecay(0.1, 100, 0.5)), optim.Adafactor(schedules.ExponentialDecay(0.1, 100, 0.5)),
+    optim.Muon(0.1, adam_weight_decay=0), optim.Lion(lambda step: 1 / (1 + step)),
 ]  # fmt: skip
 
 
@@ -240,8 +262,8 @@ def test_finds_the_minimum_of_a_quadratic(optimizer):
 def test_every_optimizer_has_its_rows():
     public = {v for v in vars(optim).values() if isinstance(v, type) and issubclass(v, optim.Optimizer)}
     public -= {optim.Optimizer}
-    assert {type(o) for o in TORCH.values()} | {type(row[0]) for row in FORMULAS} == public
-    assert {type(row[0]) for row in KERAS} == public
+    assert {type(o) for o in TORCH.values()} | {type(row[0]) for row in KERAS} == public
+    assert {type(row[0]) for row in KERAS} == public - {optim.RAdam}
     assert {type(row[0]) for row in SLOTS} == public
     assert {type(o) for o in MINIMISERS} == public
 

@@ -49,6 +49,8 @@ CASES = {
     "adamax": lambda p: optim.Adamax(p, 0.02, betas=(0.9, 0.8), eps=0),
     "adamax_decay": decayed(lambda p: optim.Adamax(p, 0.02, eps=0), 0.1),
     "nadam": lambda p: optim.NAdam(p, 0.02, eps=1e-3, momentum_decay=0.004),
+    "radam": lambda p: optim.RAdam(p, 0.02, eps=0),
+    "radam_betas": lambda p: optim.RAdam(p, 0.05, betas=(0.8, 0.98), eps=1e-3),
     "nadam_schedule": lambda p: optim.NAdam(p, 0.02, betas=(0.8, 0.9), eps=1e-8, momentum_decay=0.5),
 }
 
