@@ -1,5 +1,12 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.augment import RandomBrightness as RandomBrightness
+from kjax.nn.augment import RandomContrast as RandomContrast
+from kjax.nn.augment import RandomCrop as RandomCrop
+from kjax.nn.augment import RandomFlip as RandomFlip
+from kjax.nn.augment import RandomRotation as RandomRotation
+from kjax.nn.augment import RandomTranslation as RandomTranslation
+from kjax.nn.augment import RandomZoom as RandomZoom
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -22,6 +29,8 @@ from kjax.nn.graph import Input as Input
 from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
+from kjax.nn.mix import CutMix as CutMix
+from kjax.nn.mix import MixUp as MixUp
 from kjax.nn.node import Node as Node
 from kjax.nn.noise import Dropout as Dropout
 from kjax.nn.norm import BatchNormalization as BatchNormalization
@@ -51,3 +60,7 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
+from kjax.nn.preprocess import CenterCrop as CenterCrop
+from kjax.nn.preprocess import Normalization as Normalization
+from kjax.nn.preprocess import Rescaling as Rescaling
+from kjax.nn.preprocess import Resizing as Resizing

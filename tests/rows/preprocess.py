@@ -1,0 +1,82 @@
+"""Rows of `kjax.nn.preprocess`, `kjax.nn.augment`, `kjax.nn.mix` and `kjax.nn.categories`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from case import Case
+
+from kjax import nn
+
+PICTURES = (3, 4, 5, 2)
+MEAN, VARIANCE = (0.5, -1.0, 2.0), (4.0, 0.25, 0.0)
+
+
+def same(x):
+    return x
+
+
+ROWS = [
+    Case(nn.Rescaling((0.5, 2.0, 3.0), offset=-1), (2, 4, 3), lambda k: k.Rescaling([0.5, 2.0, 3.0], offset=-1)),
+    Case(nn.Normalization(mean=MEAN[:2], variance=VARIANCE[:2]), (3, 4, 2),
+         lambda k: k.Normalization(mean=MEAN[:2], variance=VARIANCE[:2])),
+    Case(nn.Normalization((1, -1), mean=MEAN, variance=VARIANCE, invert=True), (4, 2, 3),
+         lambda k: k.Normalization((1, -1), mean=MEAN, variance=VARIANCE, invert=True)),
+    Case(nn.Resizing(4, 2, "lanczos3", pad_to_aspect_ratio=True, fill_value=0.5, antialias=True, data_format="channels_first"), (2, 3, 5, 6),
+         lambda k: k.Resizing(4, 2, "lanczos3", pad_to_aspect_ratio=True, fill_value=0.5, antialias=True, data_format="channels_first")),
+    Case(nn.CenterCrop(3, 4), (2, 6, 7, 2), lambda k: k.CenterCrop(3, 4)),
+    # Layers that draw: what they are in inference. tests/nn/test_augment.py has what they are in training.
+    Case(nn.RandomFlip(seed=3), PICTURES, formula=same),
+    Case(nn.RandomCrop(3, 4), PICTURES, lambda k: k.Resizing(3, 4, crop_to_aspect_ratio=True)),
+    Case(nn.RandomRotation(0.1, "constant", data_format="channels_first"), PICTURES, formula=same),
+    Case(nn.RandomZoom((0.1, 0.3), 0.2, "wrap", "nearest"), PICTURES, formula=same),
+    Case(nn.RandomTranslation(0.2, (-0.1, 0.3), "nearest"), PICTURES, formula=same),
+    Case(nn.RandomContrast(0.3, (-2, 2)), PICTURES, formula=same),
+    Case(nn.RandomBrightness(0.3, (-2, 2)), PICTURES, formula=same),
+    Case(nn.MixUp(0.4), PICTURES, formula=same),
+    Case(nn.CutMix((0.2, 0.8), data_format="channels_first"), PICTURES, formula=same),
+]  # fmt: skip
+
+
+def init(layer, shape):
+    return layer.init(jax.random.key(0), jnp.ones(shape))
+
+
+def mixed(layer, *shapes):
+    return layer.apply({}, {}, tuple(map(jnp.ones, shapes)))
+
+
+DATA = np.ones((3, 2))
+MISTAKES = {
+    "a normalization that saw nothing": (lambda: init(nn.Normalization(), (2, 3)), ["Normalization() has no mean and variance", "layer = layer.adapt(x)"]),
+    "adapting twice": (lambda: nn.Normalization().adapt(DATA).adapt(DATA), ["has its mean and variance already", "without mean and variance"]),
+    "adapting to nothing": (lambda: nn.Normalization().adapt(iter([])), ["Normalization: adapt was given no data"]),
+    "a mean alone": (lambda: nn.Normalization(mean=0.0), ["mean and variance go together"]),
+    "a mean of text": (lambda: nn.Normalization(mean="a", variance=1.0), ["Normalization: mean is a number", "'a'"]),
+    "a negative variance": (lambda: nn.Normalization(mean=0.0, variance=-1.0), ["variance must be at least 0"]),
+    "a mean of too many axes": (lambda: nn.Normalization(mean=DATA, variance=DATA), ["mean has 2 axes", "axis=-1"]),
+    "an axis of text": (lambda: nn.Normalization("last"), ["Normalization: axis", "'last'"]),
+    "statistics of the batch axis": (lambda: init(nn.Normalization(0, mean=0.0, variance=1.0), (2, 3)), ["axis=0, which is the batch axis", "axis=None"]),
+    "statistics of other features": (lambda: init(nn.Normalization(mean=[0.0, 1.0], variance=[1.0, 1.0]), (2, 3)), ["(2,)", "(3,)"]),
+    "a scale of another shape": (lambda: init(nn.Rescaling([1.0, 2.0]), (2, 3)), ["scale of shape (2,)", "(2, 3)"]),
+    "a resizing to nothing": (lambda: nn.Resizing(0, 3), ["Resizing: height", "got 0"]),
+    "an unknown interpolation": (lambda: nn.Resizing(2, 3, "bilinaer"), ["Resizing: unknown interpolation", "Did you mean 'bilinear'?"]),
+    "cropping and padding": (lambda: nn.Resizing(2, 3, crop_to_aspect_ratio=True, pad_to_aspect_ratio=True), ["exclude each other"]),
+    "padding by reflection": (lambda: nn.Resizing(2, 3, fill_mode="reflect"), ["fill_mode is 'constant'", "'reflect'"]),
+    "a crop of a fraction": (lambda: nn.CenterCrop(2, 1.5), ["CenterCrop: width", "1.5"]),
+    "an unknown flip": (lambda: nn.RandomFlip("sideways"), ["RandomFlip: unknown mode 'sideways'", "horizontal"]),
+    "an unknown fill": (lambda: nn.RandomRotation(0.1, "reflct"), ["RandomRotation: unknown fill_mode", "Did you mean 'reflect'?"]),
+    "a rotation in degrees": (lambda: nn.RandomRotation(36), ["RandomRotation: factor", "[-1, 1]", "36"]),
+    "a range of three": (lambda: nn.RandomZoom((0.1, 0.2, 0.3)), ["RandomZoom: height_factor", "(0.1, 0.2, 0.3)"]),
+    "a zoom to nothing": (lambda: nn.RandomZoom((-1, 0)), ["RandomZoom", "leaves nothing"]),
+    "a translation of text": (lambda: nn.RandomTranslation("up", 0.1), ["RandomTranslation: height_factor", "'up'"]),
+    "a negative contrast": (lambda: nn.RandomContrast(-0.1), ["RandomContrast: factor", "[0, 1]", "-0.1"]),
+    "a value range upside down": (lambda: nn.RandomBrightness(0.1, (1, 0)), ["RandomBrightness: value_range", "(1, 0)"]),
+    "a fractional seed": (lambda: nn.RandomFlip(seed=1.5), ["RandomFlip: seed", "1.5"]),
+    "a flip without a key": (lambda: nn.RandomFlip().apply({}, {}, jnp.ones((1, 2, 2, 1)), training=True), ["RandomFlip()", "key=jax.random.key(0)"]),
+    "a mix of weight zero": (lambda: nn.MixUp(0.0), ["MixUp: alpha"]),
+    "a mix of class numbers": (lambda: mixed(nn.MixUp(), (2, 3, 3, 1), (2,)), ["MixUp", "a vector of labels per image", "(2,)", "to_categorical"]),
+    "labels of other rows": (lambda: mixed(nn.MixUp(), (2, 3, 3, 1), (3, 4)), ["MixUp", "a vector of labels per image", "(3, 4)"]),
+    "a cut of vectors": (lambda: mixed(nn.CutMix(), (2, 3), (2, 4)), ["CutMix", "rank 4", "(2, 3)"]),
+    "a cut of three": (lambda: mixed(nn.CutMix(), (2, 3, 3, 1), (2, 4), (2,)), ["CutMix", "(images, labels)"]),
+    "resizing pictures without channels": (lambda: init(nn.Resizing(2, 3), (2, 5, 5)), ["rank 4", "x[..., None]"]),
+}  # fmt: skip
