@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -29,6 +29,6 @@ def not_adapted(owner: Any, what: str) -> str:
     )
 
 
-def refuse_adapting(owner: Any, what: str) -> None:
+def refuse_adapting(owner: Any, what: str) -> NoReturn:
     """Raises for an `adapt` of one that has what it would learn: its result could be dropped without a sign."""
     raise ValueError(f"{owner!r} has its {what} already; adapt one that is made without {what}")

@@ -8,12 +8,14 @@ from kjax.nn import AvgPool1D as AvgPool1D
 from kjax.nn import AvgPool2D as AvgPool2D
 from kjax.nn import AvgPool3D as AvgPool3D
 from kjax.nn import BatchNormalization as BatchNormalization
+from kjax.nn import CategoryEncoding as CategoryEncoding
 from kjax.nn import CenterCrop as CenterCrop
 from kjax.nn import Conv1D as Conv1D
 from kjax.nn import Conv2D as Conv2D
 from kjax.nn import Conv3D as Conv3D
 from kjax.nn import CutMix as CutMix
 from kjax.nn import Dense as Dense
+from kjax.nn import Discretization as Discretization
 from kjax.nn import Dropout as Dropout
 from kjax.nn import Embedding as Embedding
 from kjax.nn import Flatten as Flatten
@@ -29,7 +31,9 @@ from kjax.nn import GlobalMaxPool3D as GlobalMaxPool3D
 from kjax.nn import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn import GlobalMaxPooling2D as GlobalMaxPooling2D
 from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
+from kjax.nn import Hashing as Hashing
 from kjax.nn import Input as Input
+from kjax.nn import IntegerLookup as IntegerLookup
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
 from kjax.nn import MaxPool1D as MaxPool1D

@@ -7,6 +7,10 @@ from kjax.nn.augment import RandomFlip as RandomFlip
 from kjax.nn.augment import RandomRotation as RandomRotation
 from kjax.nn.augment import RandomTranslation as RandomTranslation
 from kjax.nn.augment import RandomZoom as RandomZoom
+from kjax.nn.categories import CategoryEncoding as CategoryEncoding
+from kjax.nn.categories import Discretization as Discretization
+from kjax.nn.categories import Hashing as Hashing
+from kjax.nn.categories import IntegerLookup as IntegerLookup
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D

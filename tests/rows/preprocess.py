@@ -15,6 +15,29 @@ def same(x):
     return x
 
 
+def mix32(h):
+    h ^= h >> 16
+    h = h * 0x85EBCA6B % 2**32
+    h ^= h >> 13
+    h = h * 0xC2B2AE35 % 2**32
+    return h ^ h >> 16
+
+
+def hashed_bins(x, bins, salt=(0, 0)):
+    """The hash as its docstring says it, in Python's own integers."""
+    halves = [(v % 2**32, v % 2**64 >> 32) for v in x.ravel().tolist()]
+    return np.reshape([mix32(mix32(low ^ salt[0]) ^ high ^ salt[1]) % bins for low, high in halves], x.shape)
+
+
+def hot(index, depth):
+    return (index[..., None] == np.arange(depth)).any(-2)
+
+
+def idf(x):
+    counts = (x[..., None] == np.array([3, 0, 5])).sum(1)
+    return np.column_stack([(x.shape[1] - counts.sum(1)) * 1.5, counts * [0.5, 1.0, 3.0]])
+
+
 ROWS = [
     Case(nn.Rescaling((0.5, 2.0, 3.0), offset=-1), (2, 4, 3), lambda k: k.Rescaling([0.5, 2.0, 3.0], offset=-1)),
     Case(nn.Normalization(mean=MEAN[:2], variance=VARIANCE[:2]), (3, 4, 2),
@@ -24,6 +47,11 @@ ROWS = [
     Case(nn.Resizing(4, 2, "lanczos3", pad_to_aspect_ratio=True, fill_value=0.5, antialias=True, data_format="channels_first"), (2, 3, 5, 6),
          lambda k: k.Resizing(4, 2, "lanczos3", pad_to_aspect_ratio=True, fill_value=0.5, antialias=True, data_format="channels_first")),
     Case(nn.CenterCrop(3, 4), (2, 6, 7, 2), lambda k: k.CenterCrop(3, 4)),
+    Case(nn.CategoryEncoding(7, "count"), (4, 5), lambda k: k.CategoryEncoding(7, "count"), integers=7),
+    Case(nn.Discretization((-0.5, 0.0, 1.0), output_mode="one_hot"), (4, 3), lambda k: k.Discretization((-0.5, 0.0, 1.0), output_mode="one_hot")),
+    Case(nn.Hashing(3, salt=(1, 2), output_mode="multi_hot"), (4, 2), formula=lambda x: hot(hashed_bins(x, 3, (1, 2)), 3), integers=9),
+    Case(nn.IntegerLookup(vocabulary=(3, 0, 5), output_mode="tf_idf", idf_weights=(0.5, 1.0, 3.0)), (4, 5),
+         formula=idf, integers=9),
     # Layers that draw: what they are in inference. tests/nn/test_augment.py has what they are in training.
     Case(nn.RandomFlip(seed=3), PICTURES, formula=same),
     Case(nn.RandomCrop(3, 4), PICTURES, lambda k: k.Resizing(3, 4, crop_to_aspect_ratio=True)),
@@ -78,5 +106,32 @@ MISTAKES = {
     "labels of other rows": (lambda: mixed(nn.MixUp(), (2, 3, 3, 1), (3, 4)), ["MixUp", "a vector of labels per image", "(3, 4)"]),
     "a cut of vectors": (lambda: mixed(nn.CutMix(), (2, 3), (2, 4)), ["CutMix", "rank 4", "(2, 3)"]),
     "a cut of three": (lambda: mixed(nn.CutMix(), (2, 3, 3, 1), (2, 4), (2,)), ["CutMix", "(images, labels)"]),
+    "an encoding of no size": (lambda: nn.CategoryEncoding(), ["CategoryEncoding: num_tokens", "None"]),
+    "an encoding in numbers": (lambda: nn.CategoryEncoding(3, "int"), ["unknown output_mode 'int'", "multi_hot"]),
+    "a sparse encoding": (lambda: nn.CategoryEncoding(3, sparse=True), ["CategoryEncoding: sparse=True", "leave it out"]),
+    "weights of one-hot vectors": (lambda: mixed(nn.CategoryEncoding(3, "one_hot"), (2, 3), (2, 3)), ["in mode 'count' a tuple (numbers, weights)"]),
+    "weights of another shape": (lambda: mixed(nn.CategoryEncoding(3, "count"), (2, 3), (2, 4)), ["weights of the numbers' shape (2, 3)", "(2, 4)"]),
+    "ranges that saw nothing": (lambda: init(nn.Discretization(num_bins=3), (2, 3)), ["Discretization(num_bins=3) has no bin_boundaries", "layer = layer.adapt(x)"]),
+    "ranges given and to be learnt": (lambda: nn.Discretization([0.0], 3), ["either bin_boundaries or num_bins"]),
+    "ranges that fall": (lambda: nn.Discretization([1.0, 0.0]), ["bin_boundaries must rise", "(1.0, 0.0)"]),
+    "adapting given ranges": (lambda: nn.Discretization([1.0]).adapt(DATA), ["has its bin_boundaries already"]),
+    "ranges of nothing": (lambda: nn.Discretization(num_bins=3).adapt([]), ["Discretization: adapt was given no data"]),
+    "hashing into no bins": (lambda: nn.Hashing(0), ["Hashing: num_bins", "got 0"]),
+    "hashing text on the device": (lambda: nn.Hashing(3, mask_value=""), ["Hashing: mask_value", "kjax.text.StringHashing"]),
+    "a salt of three": (lambda: nn.Hashing(3, salt=(1, 2, 3)), ["Hashing: salt", "(1, 2, 3)"]),
+    "a lookup that saw nothing": (lambda: init(nn.IntegerLookup(), (2, 3)), ["IntegerLookup() has no vocabulary", "layer = layer.adapt(x)"]),
+    "a lookup adapted twice": (lambda: nn.IntegerLookup().adapt([1]).adapt([2]), ["has its vocabulary already"]),
+    "a lookup of nothing": (lambda: nn.IntegerLookup().adapt([]), ["IntegerLookup: adapt was given no tokens"]),
+    "a vocabulary that repeats": (lambda: nn.IntegerLookup(vocabulary=[1, 2, 1]), ["IntegerLookup: vocabulary", "[1]"]),
+    "a vocabulary of text": (lambda: nn.IntegerLookup(vocabulary=[1.5]), ["IntegerLookup: vocabulary holds integers", "1.5"]),
+    "a mask in the vocabulary": (lambda: nn.IntegerLookup(vocabulary=[1, 0], mask_token=0), ["vocabulary holds [0]", "[0, -1]"]),
+    "a vocabulary too large": (lambda: nn.IntegerLookup(2, vocabulary=[1, 2]), ["3 tokens exceed max_tokens=2"]),
+    "padding to nothing": (lambda: nn.IntegerLookup(pad_to_max_tokens=True), ["pad_to_max_tokens=True needs max_tokens"]),
+    "vectors turned back": (lambda: nn.IntegerLookup(invert=True, output_mode="count"), ["invert=True", "'count'"]),
+    "tf_idf without weights": (lambda: nn.IntegerLookup(vocabulary=[1], output_mode="tf_idf"), ["idf_weights go with a vocabulary"]),
+    "too few weights of tokens": (lambda: nn.IntegerLookup(vocabulary=[1, 2], idf_weights=[1.0], output_mode="tf_idf"), ["2 tokens, but 1 idf_weights"]),
+    "farmhash": (lambda: nn.IntegerLookup(oov_method="farmhash"), ["'floormod', or 'hash'", "'farmhash'"]),
+    "a vocabulary in int32": (lambda: nn.IntegerLookup(vocabulary_dtype="int32"), ["vocabulary_dtype is 'int64'", "'int32'"]),
+    "integers beyond 32 bits": (lambda: nn.IntegerLookup(vocabulary=[2**40]).apply({}, {}, jnp.ones((1, 2), jnp.int32)), ["integers outside of int32"]),
     "resizing pictures without channels": (lambda: init(nn.Resizing(2, 3), (2, 5, 5)), ["rank 4", "x[..., None]"]),
 }  # fmt: skip
