@@ -59,3 +59,5 @@ from kjax.nn import Resizing as Resizing
 from kjax.nn import ZeroPadding1D as ZeroPadding1D
 from kjax.nn import ZeroPadding2D as ZeroPadding2D
 from kjax.nn import ZeroPadding3D as ZeroPadding3D
+from kjax.text import StringLookup as StringLookup
+from kjax.text import TextVectorization as TextVectorization

@@ -19,8 +19,7 @@ OTHER_NAMES = {"binary": "multi_hot", "tf-idf": "tf_idf"}
 class Vocabulary(Frozen):
     """Base of lookups: the mask token (in mode "int") has number 0, then come those of unknown tokens, then the rest.
 
-    A subclass has Keras's fields, `read(value)`, which makes a token of a value, and `documents(batch)`, which gives
-    the tokens of each document of a batch.
+    A subclass has Keras's fields and `read(value)`, which makes a token of a value.
     """
 
     modes: ClassVar[tuple[str, ...]] = OUTPUT_MODES
@@ -29,14 +28,16 @@ class Vocabulary(Frozen):
         """A value of a vocabulary or its file as a token."""
         raise NotImplementedError
 
-    def documents(self, batch: np.ndarray) -> Iterable[list]:
-        """The tokens of each document."""
-        raise NotImplementedError
+    def documents(self, batch: np.ndarray) -> list[list]:
+        """The tokens of each row of a batch; one axis is one row."""
+        rows = np.atleast_2d(batch)
+        return [[self.read(token) for token in row] for row in rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])]
 
     def adapt(self: Any, data: Any, steps: int | None = None) -> Any:
         """A new lookup with the vocabulary of data: the most frequent tokens first, among equals the last in order.
 
-        In mode "tf_idf" the weights are `log(1 + documents / (1 + documents with the token))`.
+        In mode "tf_idf" the weights are `log(1 + documents / (1 + documents with the token))`, and each row of the
+        data is a document.
 
         Args:
             data: an array or a list, or an iterable of batches.
@@ -44,10 +45,14 @@ class Vocabulary(Frozen):
         """
         if self.vocabulary is not None:
             refuse_adapting(self, "vocabulary")
+        return self.learn(document for batch in batches(data, steps) for document in self.documents(batch))
+
+    def learn(self: Any, documents: Iterable[list]) -> Any:
+        """A new lookup with the vocabulary of documents, lists of tokens."""
         counts: collections.Counter = collections.Counter()
         containing: collections.Counter = collections.Counter()
         n = 0
-        for document in (document for batch in batches(data, steps) for document in self.documents(batch)):
+        for document in documents:
             counts.update(document)
             containing.update(set(document))
             n += 1

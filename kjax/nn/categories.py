@@ -1,6 +1,5 @@
 """Layers that turn integers and ranges of numbers into numbers of categories, and those into vectors."""
 
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -235,12 +234,8 @@ class IntegerLookup(Vocabulary, Categorical):
 
     def read(self, value: Any) -> int:
         if not (is_int(value) or isinstance(value, str)):
-            raise TypeError(f"IntegerLookup: vocabulary holds integers; got {value!r}")
+            raise TypeError(f"IntegerLookup: tokens are integers; got {value!r}")
         return int(value)
-
-    def documents(self, batch: np.ndarray) -> list[list[int]]:
-        rows = np.atleast_2d(batch.astype(np.int64))
-        return rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1]).tolist()
 
     def validate(self) -> None:
         super().validate()

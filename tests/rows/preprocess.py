@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from case import Case
 
-from kjax import nn
+from kjax import nn, text
 
 PICTURES = (3, 4, 5, 2)
 MEAN, VARIANCE = (0.5, -1.0, 2.0), (4.0, 0.25, 0.0)
@@ -123,7 +123,7 @@ MISTAKES = {
     "a lookup adapted twice": (lambda: nn.IntegerLookup().adapt([1]).adapt([2]), ["has its vocabulary already"]),
     "a lookup of nothing": (lambda: nn.IntegerLookup().adapt([]), ["IntegerLookup: adapt was given no tokens"]),
     "a vocabulary that repeats": (lambda: nn.IntegerLookup(vocabulary=[1, 2, 1]), ["IntegerLookup: vocabulary", "[1]"]),
-    "a vocabulary of text": (lambda: nn.IntegerLookup(vocabulary=[1.5]), ["IntegerLookup: vocabulary holds integers", "1.5"]),
+    "a vocabulary of text": (lambda: nn.IntegerLookup(vocabulary=[1.5]), ["IntegerLookup: tokens are integers", "1.5"]),
     "a mask in the vocabulary": (lambda: nn.IntegerLookup(vocabulary=[1, 0], mask_token=0), ["vocabulary holds [0]", "[0, -1]"]),
     "a vocabulary too large": (lambda: nn.IntegerLookup(2, vocabulary=[1, 2]), ["3 tokens exceed max_tokens=2"]),
     "padding to nothing": (lambda: nn.IntegerLookup(pad_to_max_tokens=True), ["pad_to_max_tokens=True needs max_tokens"]),
@@ -133,5 +133,20 @@ MISTAKES = {
     "farmhash": (lambda: nn.IntegerLookup(oov_method="farmhash"), ["'floormod', or 'hash'", "'farmhash'"]),
     "a vocabulary in int32": (lambda: nn.IntegerLookup(vocabulary_dtype="int32"), ["vocabulary_dtype is 'int64'", "'int32'"]),
     "integers beyond 32 bits": (lambda: nn.IntegerLookup(vocabulary=[2**40]).apply({}, {}, jnp.ones((1, 2), jnp.int32)), ["integers outside of int32"]),
+    "text without a vocabulary": (lambda: text.TextVectorization()(["a"]), ["TextVectorization() has no vocabulary", "layer = layer.adapt(x)"]),
+    "a string lookup without a vocabulary": (lambda: text.StringLookup()(["a"]), ["StringLookup() has no vocabulary", "layer = layer.adapt(x)"]),
+    "text adapted twice": (lambda: text.TextVectorization().adapt(["a"]).adapt(["b"]), ["TextVectorization(", "has its vocabulary already"]),
+    "text in a model": (lambda: nn.Serial([text.TextVectorization(vocabulary=["a"])]), ["layers[0] is not a layer", "before the model", "vectorize(texts)"]),
+    "numbers for text": (lambda: text.TextVectorization(vocabulary=["a"])([1.5]), ["TextVectorization takes strings", "[1.5]"]),
+    "numbers in a vocabulary of strings": (lambda: text.StringLookup(vocabulary=[1]), ["StringLookup: tokens are strings", "1"]),
+    "a string that must be known": (lambda: text.StringLookup(vocabulary=["a"], num_oov_indices=0)(["b"]), ["'b' is not in the vocabulary", "num_oov_indices=1"]),
+    "an unknown standard": (lambda: text.TextVectorization(standardize="lowr"), ["TextVectorization: unknown standardize", "Did you mean 'lower'?"]),
+    "an unknown split": (lambda: text.TextVectorization(split="words"), ["TextVectorization: unknown split 'words'", "whitespace"]),
+    "groups of none": (lambda: text.TextVectorization(ngrams=0), ["TextVectorization: ngrams", "()"]),
+    "a length of vectors": (lambda: text.TextVectorization(output_mode="count", output_sequence_length=3), ["output_sequence_length is for output_mode='int'"]),
+    "ragged rows": (lambda: text.TextVectorization(ragged=True), ["ragged=True", "padded with 0"]),
+    "sparse vectors of text": (lambda: text.TextVectorization(output_mode="count", sparse=True), ["TextVectorization: sparse=True", "leave it out"]),
+    "texts in two columns": (lambda: text.TextVectorization(vocabulary=["a"])([["a", "b"]]), ["(batch, 1), got (1, 2)", "split=None"]),
+    "a salt of text": (lambda: text.StringHashing(3, salt="x"), ["StringHashing: salt", "'x'"]),
     "resizing pictures without channels": (lambda: init(nn.Resizing(2, 3), (2, 5, 5)), ["rank 4", "x[..., None]"]),
 }  # fmt: skip
