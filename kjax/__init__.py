@@ -13,6 +13,7 @@ from kjax import nn as nn
 from kjax import optim as optim
 from kjax import optimizers as optimizers
 from kjax import regularizers as regularizers
+from kjax import text as text
 from kjax import train as train
 from kjax import utils as utils
 from kjax.model import Model as Model

@@ -180,7 +180,13 @@ def tuples(value: Any) -> Any:
 
 
 def show(value: Any) -> str:
-    """A setting as one would type it: functions by their name."""
+    """A setting as one would type it: functions by their name, of a long tuple only the start.
+
+    >>> show(tuple(range(1000)))
+    '(0, 1, 2, … 1000 in all)'
+    """
+    if isinstance(value, tuple) and len(value) > 20:
+        return f"({', '.join(map(show, value[:3]))}, … {len(value)} in all)"
     return repr(value.__name__) if inspect.isfunction(value) or inspect.isbuiltin(value) else repr(value)
 
 

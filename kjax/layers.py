@@ -21,6 +21,8 @@ from kjax.nn import AvgPool3D as AvgPool3D
 from kjax.nn import BatchNormalization as BatchNormalization
 from kjax.nn import Bilinear as Bilinear
 from kjax.nn import Concatenate as Concatenate
+from kjax.nn import CategoryEncoding as CategoryEncoding
+from kjax.nn import CenterCrop as CenterCrop
 from kjax.nn import Conv1D as Conv1D
 from kjax.nn import Conv1DTranspose as Conv1DTranspose
 from kjax.nn import Conv2D as Conv2D
@@ -44,6 +46,9 @@ from kjax.nn import Dense as Dense
 from kjax.nn import DepthwiseConv1D as DepthwiseConv1D
 from kjax.nn import DepthwiseConv2D as DepthwiseConv2D
 from kjax.nn import Dot as Dot
+from kjax.nn import CutMix as CutMix
+from kjax.nn import Dense as Dense
+from kjax.nn import Discretization as Discretization
 from kjax.nn import Dropout as Dropout
 from kjax.nn import DropPath as DropPath
 from kjax.nn import EinsumDense as EinsumDense
@@ -67,6 +72,9 @@ from kjax.nn import GroupNormalization as GroupNormalization
 from kjax.nn import Identity as Identity
 from kjax.nn import Input as Input
 from kjax.nn import InstanceNormalization as InstanceNormalization
+from kjax.nn import Hashing as Hashing
+from kjax.nn import Input as Input
+from kjax.nn import IntegerLookup as IntegerLookup
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
 from kjax.nn import LayerNormalization as LayerNormalization
@@ -86,7 +94,18 @@ from kjax.nn import Multiply as Multiply
 from kjax.nn import Permute as Permute
 from kjax.nn import PReLU as PReLU
 from kjax.nn import ReLU as ReLU
+from kjax.nn import MixUp as MixUp
+from kjax.nn import Normalization as Normalization
+from kjax.nn import Permute as Permute
+from kjax.nn import RandomBrightness as RandomBrightness
+from kjax.nn import RandomContrast as RandomContrast
+from kjax.nn import RandomCrop as RandomCrop
+from kjax.nn import RandomFlip as RandomFlip
+from kjax.nn import RandomRotation as RandomRotation
+from kjax.nn import RandomTranslation as RandomTranslation
+from kjax.nn import RandomZoom as RandomZoom
 from kjax.nn import RepeatVector as RepeatVector
+from kjax.nn import Rescaling as Rescaling
 from kjax.nn import Reshape as Reshape
 from kjax.nn import RMSNormalization as RMSNormalization
 from kjax.nn import SeparableConv1D as SeparableConv1D
@@ -116,3 +135,9 @@ from kjax.nn.merging import maximum as maximum
 from kjax.nn.merging import minimum as minimum
 from kjax.nn.merging import multiply as multiply
 from kjax.nn.merging import subtract as subtract
+from kjax.nn import Resizing as Resizing
+from kjax.nn import ZeroPadding1D as ZeroPadding1D
+from kjax.nn import ZeroPadding2D as ZeroPadding2D
+from kjax.nn import ZeroPadding3D as ZeroPadding3D
+from kjax.text import StringLookup as StringLookup
+from kjax.text import TextVectorization as TextVectorization

@@ -13,6 +13,17 @@ from kjax.nn.advanced_activations import ReLU as ReLU
 from kjax.nn.advanced_activations import Softmax as Softmax
 from kjax.nn.advanced_activations import ThresholdedReLU as ThresholdedReLU
 from kjax.nn.batch_norm import BatchNormalization as BatchNormalization
+from kjax.nn.augment import RandomBrightness as RandomBrightness
+from kjax.nn.augment import RandomContrast as RandomContrast
+from kjax.nn.augment import RandomCrop as RandomCrop
+from kjax.nn.augment import RandomFlip as RandomFlip
+from kjax.nn.augment import RandomRotation as RandomRotation
+from kjax.nn.augment import RandomTranslation as RandomTranslation
+from kjax.nn.augment import RandomZoom as RandomZoom
+from kjax.nn.categories import CategoryEncoding as CategoryEncoding
+from kjax.nn.categories import Discretization as Discretization
+from kjax.nn.categories import Hashing as Hashing
+from kjax.nn.categories import IntegerLookup as IntegerLookup
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -65,6 +76,8 @@ from kjax.nn.merging import Maximum as Maximum
 from kjax.nn.merging import Minimum as Minimum
 from kjax.nn.merging import Multiply as Multiply
 from kjax.nn.merging import Subtract as Subtract
+from kjax.nn.mix import CutMix as CutMix
+from kjax.nn.mix import MixUp as MixUp
 from kjax.nn.node import Node as Node
 from kjax.nn.noise import ActivityRegularization as ActivityRegularization
 from kjax.nn.noise import AlphaDropout as AlphaDropout
@@ -117,3 +130,7 @@ from kjax.nn.resize import UpSampling3D as UpSampling3D
 from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D
+from kjax.nn.preprocess import CenterCrop as CenterCrop
+from kjax.nn.preprocess import Normalization as Normalization
+from kjax.nn.preprocess import Rescaling as Rescaling
+from kjax.nn.preprocess import Resizing as Resizing

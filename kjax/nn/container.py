@@ -35,7 +35,7 @@ class Container(Layer):
                 hint = (
                     f"did you forget the brackets, {layer.__name__}(…)?"
                     if isinstance(layer, type)
-                    else "wrap a function in Lambda"
+                    else getattr(layer, "instead_of_a_layer", "wrap a function in Lambda")
                 )
                 raise TypeError(f"{type(self).__name__}: layers[{i}] is not a layer: {layer!r} ({hint})")
         _ = self.names

@@ -1,0 +1,107 @@
+"""Pure functions of pictures: affine maps of one, sizes of a batch. The channels are the last axis."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kjax.dtypes import at_least_float32
+
+FILL_MODES = ("constant", "nearest", "reflect", "wrap")
+INTERPOLATIONS = ("nearest", "bilinear")
+METHODS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
+
+
+def affine(
+    picture: jax.Array,
+    matrix: jax.Array,
+    offset: jax.Array,
+    interpolation: str = "bilinear",
+    fill_mode: str = "constant",
+    fill_value: float = 0.0,
+) -> jax.Array:
+    """The picture whose point p = (row, column) shows what the given one has at `matrix @ p + offset`.
+
+    Args:
+        picture: shape (rows, cols, channels).
+        matrix: shape (2, 2).
+        offset: shape (2,).
+        interpolation: "bilinear", or "nearest" for the nearest pixel.
+        fill_mode: what lies outside of a row `a b c d`: "constant" (`k k | a b c d | k k`, k the fill value), "nearest"
+            (`a a | a b c d | d d`), "reflect" (`b a | a b c d | d c`) or "wrap" (`c d | a b c d | a b`).
+        fill_value: what "constant" fills with.
+
+    These are `scipy.ndimage.affine_transform` of order 1 and 0 with the modes "grid-constant", "nearest", "reflect"
+    and "grid-wrap".
+
+    >>> affine(jnp.arange(3.0).reshape(1, 3, 1), jnp.eye(2), jnp.array([0.0, 0.5])).ravel().tolist()
+    [0.5, 1.5, 1.0]
+    """
+    rows, cols = jnp.arange(picture.shape[0])[:, None], jnp.arange(picture.shape[1])[None, :]
+    rows, cols = rows.astype(matrix.dtype), cols.astype(matrix.dtype)
+    row, col = (matrix[i, 0] * rows + matrix[i, 1] * cols + offset[i] for i in (0, 1))
+
+    def pixel(i: jax.Array, j: jax.Array) -> jax.Array:
+        found = picture[within(i, picture.shape[0], fill_mode), within(j, picture.shape[1], fill_mode)]
+        if fill_mode != "constant":
+            return found
+        inside = (i >= 0) & (i < picture.shape[0]) & (j >= 0) & (j < picture.shape[1])
+        return jnp.where(inside[..., None], found, jnp.asarray(fill_value, picture.dtype))
+
+    if interpolation == "nearest":
+        return pixel(jnp.round(row).astype(jnp.int32), jnp.round(col).astype(jnp.int32))
+    top, left = jnp.floor(row), jnp.floor(col)
+    down, right = ((a - b)[..., None].astype(picture.dtype) for a, b in ((row, top), (col, left)))
+    i, j = top.astype(jnp.int32), left.astype(jnp.int32)
+    upper = pixel(i, j) * (1 - right) + pixel(i, j + 1) * right
+    lower = pixel(i + 1, j) * (1 - right) + pixel(i + 1, j + 1) * right
+    return upper * (1 - down) + lower * down
+
+
+def within(index: jax.Array, size: int, fill_mode: str) -> jax.Array:
+    """The index of the pixel that stands at `index` when an axis of `size` pixels goes on without end.
+
+    >>> within(jnp.arange(-2, 5), 3, "reflect").tolist()
+    [1, 0, 0, 1, 2, 2, 1]
+    """
+    if fill_mode == "wrap":
+        return index % size
+    if fill_mode == "reflect":
+        index = index % (2 * size)
+        return jnp.minimum(index, 2 * size - 1 - index)
+    return jnp.clip(index, 0, size - 1)
+
+
+def resize(x: jax.Array, height: int, width: int, method: str = "bilinear", antialias: bool = False) -> jax.Array:
+    """Pictures of another size: (batch, rows, cols, channels) -> (batch, height, width, channels).
+
+    Pixels are squares: the centre of the first lies half a pixel inside. `antialias` widens the kernel where the
+    picture shrinks. Rounding of small floats is left to the end.
+    """
+    wide = x.astype(at_least_float32(x.dtype))
+    return jax.image.resize(wide, (x.shape[0], height, width, x.shape[3]), method, antialias).astype(x.dtype)
+
+
+def centre_window(x: jax.Array, rows: int, cols: int) -> jax.Array:
+    """The `rows` × `cols` pixels in the middle of pictures."""
+    top, left = (x.shape[1] - rows) // 2, (x.shape[2] - cols) // 2
+    return x[:, top : top + rows, left : left + cols]
+
+
+def crop_to_aspect(x: jax.Array, height: int, width: int) -> jax.Array:
+    """The largest window in the middle with the aspect ratio height : width."""
+    rows, cols = x.shape[1:3]
+    return centre_window(x, max(min(rows, cols * height // width), 1), max(min(cols, rows * width // height), 1))
+
+
+def pad_to_aspect(x: jax.Array, height: int, width: int, value: float) -> jax.Array:
+    """The pictures with as much added on both sides as brings them to the aspect ratio height : width."""
+    rows, cols = x.shape[1:3]
+    above, before = max(cols * height // width - rows, 0) // 2, max(rows * width // height - cols, 0) // 2
+    pads = ((0, 0), (above, above), (before, before), (0, 0))
+    return jnp.pad(x, pads, constant_values=jnp.asarray(value, x.dtype))
+
+
+def fit(x: Any, height: int, width: int) -> Any:
+    """Pictures cropped to the aspect ratio, then resized: what crops do with a picture that is too small for them."""
+    return resize(crop_to_aspect(x, height, width), height, width)
