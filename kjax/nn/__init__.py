@@ -12,7 +12,6 @@ from kjax.nn.advanced_activations import PReLU as PReLU
 from kjax.nn.advanced_activations import ReLU as ReLU
 from kjax.nn.advanced_activations import Softmax as Softmax
 from kjax.nn.advanced_activations import ThresholdedReLU as ThresholdedReLU
-from kjax.nn.batch_norm import BatchNormalization as BatchNormalization
 from kjax.nn.augment import RandomBrightness as RandomBrightness
 from kjax.nn.augment import RandomContrast as RandomContrast
 from kjax.nn.augment import RandomCrop as RandomCrop
@@ -20,6 +19,7 @@ from kjax.nn.augment import RandomFlip as RandomFlip
 from kjax.nn.augment import RandomRotation as RandomRotation
 from kjax.nn.augment import RandomTranslation as RandomTranslation
 from kjax.nn.augment import RandomZoom as RandomZoom
+from kjax.nn.batch_norm import BatchNormalization as BatchNormalization
 from kjax.nn.categories import CategoryEncoding as CategoryEncoding
 from kjax.nn.categories import Discretization as Discretization
 from kjax.nn.categories import Hashing as Hashing
@@ -119,6 +119,10 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
+from kjax.nn.preprocess import CenterCrop as CenterCrop
+from kjax.nn.preprocess import Normalization as Normalization
+from kjax.nn.preprocess import Rescaling as Rescaling
+from kjax.nn.preprocess import Resizing as Resizing
 from kjax.nn.reparametrised import SpectralNormalization as SpectralNormalization
 from kjax.nn.reparametrised import WeightNorm as WeightNorm
 from kjax.nn.resize import Cropping1D as Cropping1D
@@ -130,7 +134,3 @@ from kjax.nn.resize import UpSampling3D as UpSampling3D
 from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D
-from kjax.nn.preprocess import CenterCrop as CenterCrop
-from kjax.nn.preprocess import Normalization as Normalization
-from kjax.nn.preprocess import Rescaling as Rescaling
-from kjax.nn.preprocess import Resizing as Resizing
