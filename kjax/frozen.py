@@ -8,9 +8,10 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import operator
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 F = TypeVar("F", bound=Callable)
 
@@ -79,24 +80,61 @@ def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], owner: str) -> N
             raise TypeError(f"{owner} has no argument {name!r}.{suggest(name, known)}")
 
 
-def explain_keywords(init: Callable, cls: type) -> Callable:
-    """Makes `cls(…)` translate other names of an argument, and name the right word for a misspelt one."""
-    known = [name for name in inspect.signature(init).parameters if name != "self"]
+def field_values(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The value of each field for an object made by `cls(*args, **kwargs)`.
 
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        if type(self) is cls:
-            kwargs = cls.translate(kwargs)
-            refuse_unknown(kwargs, known, cls.__name__)
-        try:
-            init(self, *args, **kwargs)
-        except TypeError as error:
-            if "__init__()" not in str(error):
-                raise
-            said = str(error).replace(f"{cls.__qualname__}.__init__()", cls.__name__)
-            raise TypeError(f"{said}. Its arguments: {', '.join(known)}.") from None
+    Raises:
+        TypeError: an unknown argument (names the right word for a misspelt one), one given twice or left out.
+    """
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    positional = [field.name for field in fields if not field.kw_only]
+    known = ", ".join([*positional, *(field.name for field in fields if field.kw_only)])
+    refuse_unknown(kwargs, [field.name for field in fields], cls.__name__)
+    if len(args) > len(positional):
+        raise TypeError(
+            f"{cls.__name__} takes {len(positional)} positional arguments, but {len(args)} were given. "
+            f"Its arguments: {known}."
+        )
+    found = dict(zip(positional, args, strict=False))
+    for name in found:
+        if name in kwargs:
+            raise TypeError(f"{cls.__name__} got multiple values for argument {name!r}. Its arguments: {known}.")
+    found |= kwargs
+    missing = [field.name for field in fields if field.name not in found and field.default is dataclasses.MISSING]
+    if missing:
+        raise TypeError(
+            f"{cls.__name__} is missing {len(missing)} required argument{'s' * (len(missing) > 1)}: "
+            f"{', '.join(map(repr, missing))}. Its arguments: {known}."
+        )
+    return {field.name: found.get(field.name, field.default) for field in dataclasses.fields(cls)}
 
-    return checked
+
+def no_fields(values: dict[str, Any]) -> tuple[()]:
+    """The key of objects without fields, which are all equal."""
+    return ()
+
+
+class FieldsSignature:
+    """What `inspect.signature` tells of a class of settings: its fields; made when it is asked for."""
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # an object's is that of its __call__
+        if owner.__init__ is not Frozen.__init__:  # type: ignore[misc]
+            return inspect.signature(functools.partial(owner.__init__, None))  # type: ignore[misc]
+        kinds = {False: inspect.Parameter.POSITIONAL_OR_KEYWORD, True: inspect.Parameter.KEYWORD_ONLY}
+        fields = sorted((f for f in dataclasses.fields(owner) if f.init), key=lambda f: bool(f.kw_only))
+        return inspect.Signature(
+            [
+                inspect.Parameter(
+                    f.name,
+                    kinds[bool(f.kw_only)],
+                    default=inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default,
+                    annotation=f.type,
+                )
+                for f in fields
+            ]
+        )
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -116,11 +154,34 @@ class Frozen:
     TypeError: Ridge has no argument 'strenght'. Did you mean 'strength'?
     """
 
+    __signature__ = FieldsSignature()
+    _key: ClassVar[Callable[[dict[str, Any]], Any]]
+    """The values of all fields, out of an object's `__dict__`: what equality and hash are about."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
-        cls.__init__ = explain_keywords(cls.__init__, cls)  # type: ignore[method-assign]
-        cls.__setattr__ = refuse_change  # type: ignore[method-assign]
+        # The methods that dataclasses would write are compiled class by class, which takes half of the import.
+        dataclasses.dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        cls._key = operator.itemgetter(*names) if names else no_fields
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.__dict__.update(field_values(type(self), args, type(self).translate(kwargs)))
+        self.__post_init__()
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self is other or type(self)._key(vars(self)) == type(self)._key(vars(other))
+
+    def __hash__(self) -> int:
+        return hash((type(self), type(self)._key(vars(self))))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_change(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"{type(self).__name__} cannot be changed: {name!r} cannot be deleted")
 
     @classmethod
     def translate(cls, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def test_other_names_are_translated_and_copies_are_checked():
     [
         (lambda: Scale(facter=1.0), "Scale has no argument 'facter'. Did you mean 'factor'?"),
         (lambda: Scale(zzz=1.0), "Scale has no argument 'zzz'. Known: axes, factor."),
-        (lambda: Needy(), "Needy missing 1 required positional argument: 'units'. Its arguments: units."),
-        (lambda: Needy(1, 2), "Needy takes 2 positional arguments but 3 were given. Its arguments: units."),
+        (lambda: Needy(), "Needy is missing 1 required argument: 'units'. Its arguments: units."),
+        (lambda: Needy(1, 2), "Needy takes 1 positional arguments, but 2 were given. Its arguments: units."),
         (lambda: Scale(axes={}), "Scale: axes={} cannot be hashed"),
         (lambda: require_int(True, "units", "Dense"), "Dense: units must be an integer of at least 1; got True"),
         (lambda: require_between("1", "rate", "Dropout", 0, 1), "Dropout: rate must be a number; got '1'"),

@@ -69,7 +69,7 @@ ROWS = {
     "unknown regularizer": (lambda: Dense(2, kernel_regularizer="l3"), ["kernel_regularizer", "l3"]),
     "unknown constraint": (lambda: Dense(2, kernel_constraint="maxnrm"), ["kernel_constraint", "maxnrm"]),
     "activation of a wrong type": (lambda: Dense(2, activation=3), ["Dense: activation", "3"]),
-    "missing units": (lambda: Dense(), ["Dense missing", "'units'"]),
+    "missing units": (lambda: Dense(), ["Dense is missing", "'units'"]),
     "negative units": (lambda: Dense(-3), ["Dense: units must be an integer of at least 1; got -3"]),
     "units of zero": (lambda: Dense(0), ["Dense: units", "got 0"]),
     "fractional units": (lambda: Dense(2.5), ["Dense: units", "got 2.5"]),

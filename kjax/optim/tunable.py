@@ -31,8 +31,6 @@ class Tunable(Frozen):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__eq__ = Tunable.__eq__  # type: ignore[method-assign]
-        cls.__hash__ = Tunable.__hash__  # type: ignore[method-assign]
         jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflattener(cls), _flatten)
 
     def has(self, name: str) -> bool:

@@ -40,7 +40,7 @@ MISTAKES = {
     "concatenating one node": (lambda: layers.concatenate([A]), ["two or more inputs", "not of 1"]),
     "a dot over the batch": (lambda: nn.Dot(axes=(0, 1)), ["Dot: axes", "batch axis 0", "(0, 1)"]),
     "a dot over three axes": (lambda: nn.Dot(axes=(1, 2, 3)), ["one integer or two", "(1, 2, 3)"]),
-    "a dot without axes": (lambda: nn.Dot(), ["Dot missing", "'axes'"]),
+    "a dot without axes": (lambda: nn.Dot(), ["Dot is missing", "'axes'"]),
     "a dot over an axis that is not there": (lambda: call(nn.Dot(axes=2), (2, 3, 4), (2, 4)), ["axis 2 of input 2", "(2, 3, 4), (2, 4)"]),
     "a dot over other sizes": (lambda: call(nn.Dot(axes=1), (2, 3), (2, 4)), ["sizes differ: 3 and 4", "(2, 3), (2, 4)"]),
     "a dot of three inputs": (lambda: call(nn.Dot(axes=1), (2, 3), (2, 3), (2, 3)), ["takes a list of 2 inputs"]),

@@ -35,6 +35,6 @@ ROWS = [
 
 MISTAKES = {
     "an adaptive output of nothing": (lambda: nn.AdaptiveMaxPooling2D(0), ["AdaptiveMaxPooling2D: output_size must be at least 1"]),
-    "no output size": (lambda: nn.AdaptiveAveragePooling1D(), ["AdaptiveAveragePooling1D missing", "'output_size'"]),
+    "no output size": (lambda: nn.AdaptiveAveragePooling1D(), ["AdaptiveAveragePooling1D is missing", "'output_size'"]),
     "an output size of three": (lambda: nn.AdaptiveMaxPooling2D((1, 2, 3)), ["output_size is one integer or 2 of them", "(1, 2, 3)"]),
 }  # fmt: skip
