@@ -34,7 +34,7 @@ DILATED = {"kernel_size": (3, 2), "strides": 1, "dilation_rate": (2, 3), "data_f
 def test_transposed_convolution_is_kerass(options, filters):
     import keras
 
-    rng, channels = np.random.default_rng(0), 4 if options["data_format"] == "channels_last" else 3
+    rng, channels = np.random.default_rng(0), 3 if options.get("data_format") == "channels_first" else 4
     shapes = (2, 3, 5, 4), (*options["kernel_size"], filters, channels), (filters,)
     x, kernel, bias = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
     layer = nn.Conv2DTranspose(filters, **options)
