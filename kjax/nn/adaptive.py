@@ -67,6 +67,7 @@ class AdaptiveAveragePooling2D(AdaptiveAveragePooling):
 
     Source: PyTorch's and Keras 3's layers of the name.
 
+    >>> import jax.numpy as jnp
     >>> AdaptiveAveragePooling2D((1, 2)).apply({}, {}, jnp.arange(3.0).reshape(1, 1, 3, 1))[0].ravel().tolist()
     [0.5, 1.5]
     """
@@ -87,6 +88,7 @@ class AdaptiveAveragePooling3D(AdaptiveAveragePooling):
 class AdaptiveMaxPooling2D(AdaptiveMaxPooling):
     """The largest values of a picture's windows; arguments, windows and shapes are `AdaptiveAveragePooling2D`'s.
 
+    >>> import jax.numpy as jnp
     >>> AdaptiveMaxPooling2D((1, 2)).apply({}, {}, jnp.arange(3.0).reshape(1, 1, 3, 1))[0].ravel().tolist()
     [1.0, 2.0]
     """

@@ -169,6 +169,7 @@ class Conv2D(Conv):
         ValueError: an argument out of its range.
         LayerError: an input of another rank or number of channels, or smaller than the window.
 
+    >>> import jax.numpy as jnp
     >>> layer = Conv2D(32, (3, 3), activation="relu", input_shape=(28, 28, 1))
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
     >>> layer.apply(params, state, jnp.ones((2, 28, 28, 1)))[0].shape
@@ -182,6 +183,7 @@ class Conv1D(Conv):
     The arguments are those of `Conv2D`, with one axis; padding "causal" adds zeros in front alone, so that no step
     sees a later one. Shapes: (batch, steps, channels) -> (batch, new_steps, filters).
 
+    >>> import jax.numpy as jnp
     >>> Conv1D(8, 3, padding="causal").output(*Conv1D(8, 3).init(jax.random.key(0), jnp.ones((1, 9, 4))),
     ...                                       jnp.ones((2, 9, 4))).shape
     (2, 9, 8)

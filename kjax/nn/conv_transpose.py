@@ -80,6 +80,7 @@ class Conv2DTranspose(ConvTranspose):
 
     Source: Keras's layer; Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 
+    >>> import jax.numpy as jnp
     >>> layer = Conv2DTranspose(8, 3, strides=2, padding="same", activation="relu")
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 7, 7, 16)))
     >>> layer.apply(params, state, jnp.ones((2, 7, 7, 16)))[0].shape

@@ -70,6 +70,7 @@ class DepthwiseConv2D(DepthwiseConv):
         ValueError: an argument out of its range.
         LayerError: an input of another rank or number of channels, or smaller than the window.
 
+    >>> import jax.numpy as jnp
     >>> layer = DepthwiseConv2D(3, depth_multiplier=2)
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 4)))
     >>> layer.apply(params, state, jnp.ones((2, 8, 8, 4)))[0].shape
@@ -133,6 +134,7 @@ class SeparableConv2D(SeparableConv):
 
     Source: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 
+    >>> import jax.numpy as jnp
     >>> layer = SeparableConv2D(16, 3, padding="same")
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 4)))
     >>> layer.apply(params, state, jnp.ones((2, 8, 8, 4)))[0].shape

@@ -13,37 +13,18 @@ All ratios in this file were measured on 2 cores, AVX-512, in float32.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial, wraps
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import wraps
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
-Steps = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]
+from .primitive import Pairs, Rule, Steps, Window, make_primitive
+
 Setting = int | Sequence[int]
 Padding = str | Sequence[Sequence[int]]
-Axes = tuple[int, int]
-Rule = Callable[..., Array]
-
-
-class Window(NamedTuple):
-    """The static half of a convolution; every field has one entry for each spatial axis."""
-
-    size: Steps
-    taps: Steps
-    strides: Steps
-    padding: Pairs
-    dilation: Steps
-
-    @property
-    def out(self) -> Steps:
-        axes = zip(*self, strict=True)
-        return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in axes)
 
 
 def conv(x: Array, kernel: Array, strides: Setting = 1, padding: Padding = "valid", dilation: Setting = 1) -> Array:
@@ -164,11 +145,14 @@ def forward_cpu(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def input_grad_cpu(g: Array, kernel: Array, window: Window) -> Array:
-    """The gradient of x: the flipped kernel convolved with the gradient, strided windows through patches."""
+    """The gradient of x: the flipped kernel convolved with the gradient, strided windows through patches or blocks."""
     if len(window.size) > 2:
         return input_grad(g, kernel, window, _by_plane)
-    if kernel.shape[-2] <= 8 or math.prod(window.strides) > 1 or math.prod(window.taps) == 1:
+    if kernel.shape[-2] <= 8 or math.prod(window.taps) == 1:
         return _fold_patches(g, kernel, window)
+    if max(window.strides) > 1:
+        blocks = max(window.dilation) == 1 and all(k >= s for k, s in zip(window.taps, window.strides, strict=True))
+        return (_by_blocks if blocks else _fold_patches)(g, kernel, window)
     axes = range(len(window.size))
     flipped = lax.optimization_barrier(lax.rev(kernel, axes).swapaxes(-1, -2))
     padding = tuple(((k - 1) * d - a, (k - 1) * d - b) for _, k, _, (a, b), d in zip(*window, strict=True))
@@ -257,6 +241,28 @@ def _fold_patches(g: Array, kernel: Array, window: Window) -> Array:
     return x
 
 
+def _by_blocks(g: Array, kernel: Array, window: Window) -> Array:
+    """One convolution that gives, for each cell of g, the block of `strides` cells of x that starts there.
+
+    Up to 6 times faster than `_fold_patches` in a loop, and in no case slower: 1.8 times for 3x3 and 3.6 for 4x4,
+    both in strides of 2 to 32 channels (the best of 5 to 7 runs each of 9 shapes).
+    """
+    rank, strides = len(window.size), window.strides
+    blocks = [-(-k // s) for k, s in zip(window.taps, strides, strict=True)]
+    rest = [(0, b * s - k, 0) for b, s, k in zip(blocks, strides, window.taps, strict=True)]
+    taps = lax.pad(kernel, jnp.zeros((), g.dtype), [*rest, (0, 0, 0), (0, 0, 0)])
+    taps = taps.reshape(*(n for pair in zip(blocks, strides, strict=True) for n in pair), *kernel.shape[-2:])
+    # (*blocks, filters, *strides, channels): the filters of y are the channels of x, once for each cell of a block.
+    taps = taps.transpose(*range(0, 2 * rank, 2), -1, *range(1, 2 * rank, 2), -2)
+    taps = lax.optimization_barrier(lax.rev(taps.reshape(*blocks, g.shape[-1], -1), range(rank)))
+    y = conv(g, taps, padding=[(b - 1, b - 1) for b in blocks])
+    y = y.reshape(*y.shape[:-1], *strides, -1)
+    y = y.transpose(0, *(axis for a in range(1, rank + 1) for axis in (a, a + rank)), -1)
+    y = y.reshape(y.shape[0], *(y.shape[a] * y.shape[a + 1] for a in range(1, 2 * rank, 2)), -1)
+    edges = [(-b, n + b - m, 0) for n, (b, _), m in zip(window.size, window.padding, y.shape[1:-1], strict=True)]
+    return lax.pad(y, jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
 @_in_float32
 def _by_plane(x: Array, kernel: Array, window: Window) -> Array:
     """A sum of 2-D convolutions, one for each tap of the first axis: 2.6 to 7 times faster than a 3-D one."""
@@ -267,68 +273,6 @@ def _by_plane(x: Array, kernel: Array, window: Window) -> Array:
 
 
 # --- The primitives ---
-
-
-def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes) -> Primitive:
-    """A bilinear primitive with a rule for any platform and one for CPU.
-
-    `left` names an axis of the left operand and one of the result: a vmapped axis of the left operand alone
-    can join them, for the map acts on each of their entries alike. `right` is the same for the right operand.
-    With `members`, both operands have one more leading axis, an ensemble's, and the map acts on pairs.
-    """
-    primitive = Primitive(name)
-    run_anywhere, run_cpu = partial(_run, anywhere, jax.vmap), partial(_run, cpu, _one_by_one)
-    compiled = jax.jit(primitive.bind, static_argnames=("window", "members"))
-
-    @primitive.def_impl
-    def eager(a: Array, b: Array, **static: Any) -> Array:
-        with jax.disable_jit(False):
-            return compiled(a, b, **static)
-
-    @primitive.def_abstract_eval
-    def shape(a: Array, b: Array, **static: Any) -> Any:
-        return jax.make_jaxpr(partial(run_anywhere, **static))(a, b).out_avals[0]
-
-    batching.primitive_batchers[primitive] = partial(_batch, primitive, left, right)
-    mlir.register_lowering(primitive, mlir.lower_fun(run_anywhere, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(run_cpu, multiple_results=False), platform="cpu")
-    return primitive
-
-
-def _run(rule: Rule, mapped: Callable, a: Array, b: Array, *, window: Window, members: bool) -> Array:
-    one = partial(rule, window=window)
-    return mapped(one)(a, b) if members else one(a, b)
-
-
-def _one_by_one(rule: Callable) -> Callable:
-    """A loop over the members of an ensemble: 3 to 12 times faster on CPU than XLA's grouped convolutions."""
-    return lambda a, b: lax.map(lambda pair: rule(*pair), (a, b))
-
-
-def _batch(primitive: Primitive, left: Axes, right: Axes, operands: Any, places: Any, **static: Any) -> Any:
-    bind, members = partial(primitive.bind, window=static["window"]), static["members"]
-    if None not in places:
-        return _batch_pairs(bind, operands, places, members)
-    return _batch_one(bind, list(operands), places, left if places[1] is None else right, members)
-
-
-def _batch_pairs(bind: Rule, operands: Any, places: Any, members: bool) -> tuple[Array, int]:
-    a, b = (jnp.moveaxis(x, place, 0) for x, place in zip(operands, places, strict=True))
-    if not members:
-        return bind(a, b, members=True), 0
-    y = bind(*(x.reshape(-1, *x.shape[2:]) for x in (a, b)), members=True)
-    return y.reshape(a.shape[0], -1, *y.shape[1:]), 0
-
-
-def _batch_one(bind: Rule, operands: list[Array], places: Any, axes: Axes, members: bool) -> tuple[Array, int]:
-    which = 0 if places[1] is None else 1
-    x, place = operands[which], places[which]
-    axis, result = ((a + members if a >= 0 else a) % (x.ndim - 1) for a in axes)
-    moved = jnp.moveaxis(x, place, axis)
-    operands[which] = moved.reshape(*moved.shape[:axis], -1, *moved.shape[axis + 2 :])
-    y = bind(*operands, members=members)
-    return y.reshape(*y.shape[:result], x.shape[place], -1, *y.shape[result + 1 :]), result
-
 
 forward_p = make_primitive("conv", forward, forward_cpu, (0, 0), (-1, -1))
 input_grad_p = make_primitive("conv_input_grad", input_grad, input_grad_cpu, (0, 0), (-2, -1))
