@@ -116,9 +116,9 @@ class Frozen:
     TypeError: Ridge has no argument 'strenght'. Did you mean 'strength'?
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, eq: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        dataclasses.dataclass(frozen=True, repr=False, eq=eq)(cls)
         cls.__init__ = explain_keywords(cls.__init__, cls)  # type: ignore[method-assign]
         cls.__setattr__ = refuse_change  # type: ignore[method-assign]
 

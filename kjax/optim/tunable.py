@@ -11,7 +11,7 @@ import numpy as np
 from kjax.frozen import Frozen, require_between, require_int, show
 
 
-class Tunable(Frozen):
+class Tunable(Frozen, eq=False):
     """A frozen dataclass that is a pytree: numbers, arrays and functions that are pytrees are its leaves.
 
     Flags, whole numbers listed in `counts`, None, texts and plain functions are static. So other numbers compile
@@ -30,9 +30,7 @@ class Tunable(Frozen):
     """`(names of the leaves, (name, value) of the rest)`, made once for each object."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.__eq__ = Tunable.__eq__  # type: ignore[method-assign]
-        cls.__hash__ = Tunable.__hash__  # type: ignore[method-assign]
+        super().__init_subclass__(eq=False, **kwargs)  # equality and hashes are below
         jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflattener(cls), _flatten)
 
     def has(self, name: str) -> bool:
