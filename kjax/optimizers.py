@@ -21,5 +21,5 @@ from kjax.optim import Nadam as Nadam
 from kjax.optim import Optimizer as Optimizer
 from kjax.optim import RAdam as RAdam
 from kjax.optim import RMSprop as RMSprop
+from kjax.optim import __getattr__ as __getattr__
 from kjax.optim import get as get
-from kjax.optim import schedules as schedules

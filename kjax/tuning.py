@@ -9,7 +9,6 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax.frozen import explained, require_int
-from kjax.plots import new_figure
 from kjax.train import Trainer, TrainState
 
 
@@ -32,6 +31,8 @@ class LRRange:
         Raises:
             ImportError: matplotlib is missing.
         """
+        from kjax.plots import new_figure
+
         figure = new_figure(4.5, 3.2)
         axes = figure.subplots()
         good = np.isfinite(self.losses)

@@ -4,7 +4,9 @@ opt_state = optimizer.init(params)
 params, opt_state = optimizer.update(grads, opt_state, params)
 """
 
-from kjax.optim import schedules as schedules
+import importlib
+import typing
+
 from kjax.optim.adaptive import Adam as Adam
 from kjax.optim.adaptive import Adamax as Adamax
 from kjax.optim.adaptive import AdamW as AdamW
@@ -23,3 +25,10 @@ from kjax.optim.rules import Adagrad as Adagrad
 from kjax.optim.rules import Ftrl as Ftrl
 from kjax.optim.rules import Lion as Lion
 from kjax.optim.rules import RMSprop as RMSprop
+
+
+def __getattr__(name: str) -> typing.Any:
+    """`schedules`, loaded where it is first used."""
+    if name == "schedules":
+        return importlib.import_module("kjax.optim.schedules")
+    raise AttributeError(f"module 'kjax.optim' has no attribute {name!r}")

@@ -25,6 +25,7 @@ from kjax.optim.schedules import (
 
 RECORDED = np.load(pathlib.Path(__file__).parents[1] / "recorded" / "schedules.npz")
 STEPS = np.arange(60)
+SOME = np.r_[0:24, 30, 40, 59]
 
 KERAS = [
     ExponentialDecay(0.3, 7, 0.6), ExponentialDecay(0.3, 7, 0.6, staircase=True), InverseTimeDecay(0.3, 3, 0.5),
@@ -55,8 +56,8 @@ def test_keras(schedule):
     given = {name: list(v) if isinstance(v, tuple) else v for name, v in settings(schedule).items()}
     with keras_allowed():
         made = getattr(keras.optimizers.schedules, type(schedule).__name__)(**given)
-        wanted = [float(made(jnp.float32(step))) for step in STEPS]
-    np.testing.assert_allclose(schedule(STEPS), wanted, rtol=2e-6, atol=1e-8)
+        wanted = [float(made(jnp.float32(step))) for step in SOME]
+    np.testing.assert_allclose(schedule(SOME), wanted, rtol=2e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", TORCH)
