@@ -62,7 +62,6 @@ FIXED = {
         nn.RandomRotation((-0.07, -0.07), "constant", "nearest", 1, 0.5),
         lambda k: k.RandomRotation((-0.07, -0.07), "constant", "nearest", 1, 0.5),
     ),
-    "a zoom out": (nn.RandomZoom((0.3, 0.3)), lambda k: k.RandomZoom((0.3, 0.3))),
     "a zoom of two": (
         nn.RandomZoom((-0.4, -0.4), (0.2, 0.2), "wrap"),
         lambda k: k.RandomZoom((-0.4, -0.4), (0.2, 0.2), "wrap"),
