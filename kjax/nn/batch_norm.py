@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from kjax.dtypes import at_least_float32
 from kjax.frozen import require_between
+from kjax.nn import kernels
 from kjax.nn.layer import Params, State
 from kjax.nn.mask import over, unmask
 from kjax.nn.norm import Affine
@@ -36,6 +36,7 @@ class BatchNormalization(Affine):
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015.
 
+    >>> import jax.numpy as jnp
     >>> layer = BatchNormalization()
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 3)))
     >>> y, state = layer.apply(params, state, jnp.array([[0.0, 1, 2], [2, 3, 4]]), training=True)
@@ -76,28 +77,18 @@ class BatchNormalization(Affine):
         value, mask = unmask(x)
         self.check_built({"moving_mean": state["moving_mean"]}, value)
         wide = value.astype(state["moving_mean"].dtype)
-        mean, variance = state["moving_mean"], state["moving_variance"]
         if training and self.trainable:
-            mean, variance = moments(wide, self.others(value), mask)
-            state = {
-                **state,
-                "moving_mean": self._move(state["moving_mean"], mean),
-                "moving_variance": self._move(state["moving_variance"], variance),
-            }
-        factor = self.spread(jax.lax.rsqrt(variance + self.epsilon), wide)
-        return self.affine(params, (wide - self.spread(mean, wide)) * factor).astype(value.dtype), state
+            real = None if mask is None else over(mask, wide)
+            y, mean, variance = kernels.standardise(wide, self.others(value), self.epsilon, real=real)
+            state = {**state, **self._moved(state, moving_mean=mean, moving_variance=variance)}
+        else:
+            factor = jax.lax.rsqrt(state["moving_variance"] + self.epsilon)
+            y = (wide - self.spread(state["moving_mean"], wide)) * self.spread(factor, wide)
+        return self.affine(params, y).astype(value.dtype), state
 
-    def _move(self, old: Any, new: Any) -> Any:
-        return old * self.momentum + jax.lax.stop_gradient(new) * (1 - self.momentum)
-
-
-def moments(x: jax.Array, axes: tuple[int, ...], mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance over `axes`, of the cells that the mask calls real."""
-    if mask is None:
-        return x.mean(axes), x.var(axes)
-    real = over(mask, x)
-    count = jnp.maximum(jnp.broadcast_to(real, x.shape).sum(axes), 1).astype(x.dtype)
-    zero = jnp.zeros((), x.dtype)
-    mean = jnp.where(real, x, zero).sum(axes) / count
-    away = jnp.where(real, x - jnp.expand_dims(mean, axes), zero)
-    return mean, (away * away).sum(axes) / count
+    def _moved(self, state: State, **batch: jax.Array) -> State:
+        return {
+            name: state[name] * self.momentum
+            + jax.lax.stop_gradient(new.reshape(state[name].shape)) * (1 - self.momentum)
+            for name, new in batch.items()
+        }

@@ -133,7 +133,7 @@ class LayerNormalization(WithinExample):
         return super().translate({name: value for name, value in kwargs.items() if name != "rms_scaling"})
 
     def normalise(self, x: jax.Array) -> jax.Array:
-        return kernels.standardise(x, self.features(x), self.epsilon)
+        return kernels.standardise(x, self.features(x), self.epsilon)[0]
 
 
 class GroupNormalization(WithinExample):
@@ -187,7 +187,7 @@ class GroupNormalization(WithinExample):
     def normalise(self, x: jax.Array) -> jax.Array:
         (axis,) = self.features(x)
         groups = x.shape[axis] if self.groups == -1 else self.groups
-        return kernels.standardise(x, self.others(x)[1:], self.epsilon, (axis, groups))
+        return kernels.standardise(x, self.others(x)[1:], self.epsilon, (axis, groups))[0]
 
 
 class InstanceNormalization(WithinExample):
@@ -225,7 +225,7 @@ class InstanceNormalization(WithinExample):
         return "a channel of one number is its own mean; LayerNormalization takes vectors" if len(x.shape) == 2 else ""
 
     def normalise(self, x: jax.Array) -> jax.Array:
-        return kernels.standardise(x, self.others(x)[1:], self.epsilon)
+        return kernels.standardise(x, self.others(x)[1:], self.epsilon)[0]
 
 
 class RMSNormalization(OverAxes):

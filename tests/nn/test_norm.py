@@ -107,6 +107,7 @@ FAR = {
     "layer": (nn.LayerNormalization(epsilon=0.0), (2,)),
     "group": (nn.GroupNormalization(2, epsilon=0.0), None),
     "instance": (nn.InstanceNormalization(epsilon=0.0), (1,)),
+    "batch": (nn.BatchNormalization(epsilon=0.0), (0, 1)),
 }
 
 
