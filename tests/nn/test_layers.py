@@ -14,7 +14,7 @@ from conftest import keras_allowed
 from gradients import check_gradients
 
 from kjax import nn
-from kjax.nn.mask import unmask
+from kjax.nn.mask import plain, unmask
 from kjax.weights import look_up, weight_paths
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
@@ -32,8 +32,13 @@ def prepared(case, dtype=np.float32):
     return x, randomised(params), randomised(state, 1)
 
 
+def one(y):
+    """An output without its mask; of several outputs (of equal sizes) one array."""
+    return jnp.stack([jnp.asarray(part) for part in plain(y)]) if isinstance(y, tuple | list) else unmask(y)[0]
+
+
 def output(layer, params, state, x, **options):
-    return unmask(layer.apply(params, state, x, **options)[0])[0]
+    return one(layer.apply(params, state, x, **options)[0])
 
 
 def test_every_public_layer_has_a_row():
@@ -50,7 +55,7 @@ def test_output_and_new_state_match_keras(case, training):
     if case.keras is None:
         given = jax.tree.map(np.asarray, x)
         expected = case.formula(*given) if case.several else case.formula(given)
-        np.testing.assert_allclose(unmask(ours)[0], expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(one(ours), one(expected), rtol=1e-6, atol=1e-6)
         return
     import keras
 
@@ -64,7 +69,7 @@ def test_output_and_new_state_match_keras(case, training):
         expected = theirs(jax.tree.map(np.asarray, list(x) if case.several else x), training=training and not draws)
         moved = theirs.get_weights()
     # 2e-6: sums of up to a hundred products in another order.
-    np.testing.assert_allclose(unmask(ours)[0], expected, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(one(ours), one(expected), rtol=2e-6, atol=2e-6)
     for ours, value in zip(after, moved, strict=True):
         np.testing.assert_allclose(ours, value, rtol=2e-6, atol=1e-6)
 
@@ -78,7 +83,7 @@ def test_gradients_are_right_to_second_order(case):
 
         def run(params, x):
             y, new_state = case.layer.apply(params, state, x, training=not case.layer.draws)
-            return jnp.sin(unmask(y)[0]).sum() + case.layer.penalty(params, new_state)
+            return jnp.sin(one(y)).sum() + case.layer.penalty(params, new_state)
 
         if case.integers:
             check_gradients(lambda p: run(p, x), params)
@@ -113,14 +118,14 @@ def test_the_dtype_of_the_input_is_kept(case, dtype):
         x = arrays(x, None if case.integers else dtype)
         params, state = case.layer.init(jax.random.key(0), x)
         y, new_state = case.layer.apply(params, state, x, training=True, key=jax.random.key(0))
-        assert unmask(y)[0].dtype == dtype
+        assert one(y).dtype == dtype
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(dtype)}
         assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, state)
         # Within the small type's rounding of the float32 result.
         if dtype in (jnp.bfloat16, jnp.float16) and not case.integers and not case.layer.draws:
             wide = jax.tree.map(lambda a: a.astype(jnp.float32), (params, state, x))
             reference = output(case.layer, *wide, training=True)
-            np.testing.assert_allclose(unmask(y)[0].astype(jnp.float32), reference, rtol=0.05, atol=0.06)
+            np.testing.assert_allclose(one(y).astype(jnp.float32), reference, rtol=0.05, atol=0.06)
 
 
 @every_case
