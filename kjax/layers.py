@@ -1,5 +1,8 @@
 """Keras's name for the place of layers; they are those of `kjax.nn`."""
 
+from kjax.nn import GRU as GRU
+from kjax.nn import LSTM as LSTM
+from kjax.nn import RNN as RNN
 from kjax.nn import Activation as Activation
 from kjax.nn import AveragePooling1D as AveragePooling1D
 from kjax.nn import AveragePooling2D as AveragePooling2D
@@ -8,9 +11,14 @@ from kjax.nn import AvgPool1D as AvgPool1D
 from kjax.nn import AvgPool2D as AvgPool2D
 from kjax.nn import AvgPool3D as AvgPool3D
 from kjax.nn import BatchNormalization as BatchNormalization
+from kjax.nn import Bidirectional as Bidirectional
+from kjax.nn import Cell as Cell
 from kjax.nn import Conv1D as Conv1D
 from kjax.nn import Conv2D as Conv2D
 from kjax.nn import Conv3D as Conv3D
+from kjax.nn import ConvLSTM1D as ConvLSTM1D
+from kjax.nn import ConvLSTM2D as ConvLSTM2D
+from kjax.nn import ConvLSTM3D as ConvLSTM3D
 from kjax.nn import Dense as Dense
 from kjax.nn import Dropout as Dropout
 from kjax.nn import Embedding as Embedding
@@ -27,9 +35,11 @@ from kjax.nn import GlobalMaxPool3D as GlobalMaxPool3D
 from kjax.nn import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn import GlobalMaxPooling2D as GlobalMaxPooling2D
 from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
+from kjax.nn import GRUCell as GRUCell
 from kjax.nn import Input as Input
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
+from kjax.nn import LSTMCell as LSTMCell
 from kjax.nn import MaxPool1D as MaxPool1D
 from kjax.nn import MaxPool2D as MaxPool2D
 from kjax.nn import MaxPool3D as MaxPool3D
@@ -39,6 +49,10 @@ from kjax.nn import MaxPooling3D as MaxPooling3D
 from kjax.nn import Permute as Permute
 from kjax.nn import RepeatVector as RepeatVector
 from kjax.nn import Reshape as Reshape
+from kjax.nn import SimpleRNN as SimpleRNN
+from kjax.nn import SimpleRNNCell as SimpleRNNCell
+from kjax.nn import StackedRNNCells as StackedRNNCells
+from kjax.nn import TimeDistributed as TimeDistributed
 from kjax.nn import ZeroPadding1D as ZeroPadding1D
 from kjax.nn import ZeroPadding2D as ZeroPadding2D
 from kjax.nn import ZeroPadding3D as ZeroPadding3D

@@ -1,5 +1,10 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.cell import Cell as Cell
+from kjax.nn.cells import GRUCell as GRUCell
+from kjax.nn.cells import LSTMCell as LSTMCell
+from kjax.nn.cells import SimpleRNNCell as SimpleRNNCell
+from kjax.nn.cells import StackedRNNCells as StackedRNNCells
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -8,6 +13,9 @@ from kjax.nn.conv import Conv3D as Conv3D
 from kjax.nn.conv import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.conv import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.conv import ZeroPadding3D as ZeroPadding3D
+from kjax.nn.convlstm import ConvLSTM1D as ConvLSTM1D
+from kjax.nn.convlstm import ConvLSTM2D as ConvLSTM2D
+from kjax.nn.convlstm import ConvLSTM3D as ConvLSTM3D
 from kjax.nn.core import Activation as Activation
 from kjax.nn.core import Dense as Dense
 from kjax.nn.core import Embedding as Embedding
@@ -51,3 +59,9 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
+from kjax.nn.recurrent import GRU as GRU
+from kjax.nn.recurrent import LSTM as LSTM
+from kjax.nn.recurrent import RNN as RNN
+from kjax.nn.recurrent import SimpleRNN as SimpleRNN
+from kjax.nn.wrappers import Bidirectional as Bidirectional
+from kjax.nn.wrappers import TimeDistributed as TimeDistributed

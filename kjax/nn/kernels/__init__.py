@@ -5,3 +5,5 @@ from .conv import conv as conv
 from .grouped import grouped_conv as grouped_conv
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .recurrent import Plan as Plan
+from .recurrent import recurrence as recurrence
