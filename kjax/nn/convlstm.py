@@ -15,7 +15,7 @@ from kjax.nn.layer import Params, State
 from kjax.nn.recurrent import Recurrent, step_of
 
 
-class ConvLSTMCell(Windowed, KernelCell):
+class ConvLSTMCell(Windowed, KernelCell):  # type: ignore[override]
     """One step of a convolutional LSTM: `LSTMCell` with convolutions for products."""
 
     filters: int

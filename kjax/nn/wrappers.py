@@ -28,7 +28,7 @@ class Bidirectional(Container):
     Args:
         layer: the recurrent layer, e.g. `LSTM(8)`.
         merge_mode: "concat" (on the last axis), "sum", "ave" or "mul"; None gives both outputs, `(y, y_backwards)`.
-        backward_layer: the layer for the other direction; by default `layer` with the other `go_backwards`.
+        backward_layer: the layer for the other direction; by default `layer` with `go_backwards=True`.
 
     Outputs of whole sequences are merged step by step: those of the backward layer are turned round first. With
     `return_state` the states of both follow, the forward ones first; initial states are given in the same order.
@@ -61,8 +61,8 @@ class Bidirectional(Container):
             hint = suggest(str(self.merge_mode), MERGES)
             raise ValueError(f"Bidirectional: unknown merge_mode {self.merge_mode!r} (or None).{hint}")
         forward, backward = self.layers
-        if forward.go_backwards == backward.go_backwards:
-            raise ValueError("Bidirectional: give backward_layer the other go_backwards than layer")
+        if forward.go_backwards or not backward.go_backwards:
+            raise ValueError("Bidirectional: backward_layer wants go_backwards=True, and layer must not have it")
         for name in ("stateful", "return_sequences", "return_state"):
             if getattr(forward, name) != getattr(backward, name):
                 raise ValueError(f"Bidirectional: layer and backward_layer must have the same {name}")
@@ -70,7 +70,7 @@ class Bidirectional(Container):
     @functools.cached_property
     def layers(self) -> tuple[Any, ...]:
         forward: Any = self.layer
-        backward: Any = self.backward_layer or forward.replace(go_backwards=not forward.go_backwards, name=None)
+        backward: Any = self.backward_layer or forward.replace(go_backwards=True, name=None)
         return tuple(layer.replace(zero_output_for_mask=layer.return_sequences) for layer in (forward, backward))
 
     @functools.cached_property

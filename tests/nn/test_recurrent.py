@@ -44,6 +44,7 @@ def flat(y):
 def test_options_in_all_combinations_match_keras(kind, options, unroll, mask, begun, merge):
     import keras
 
+    options = options if merge == "none" else {**options, "go_backwards": False}
     layer = getattr(nn, kind)(UNITS, unroll=unroll, **KINDS[kind], **options)
     layer = layer if merge == "none" else nn.Bidirectional(layer, merge)
     params, state = made(layer, X)

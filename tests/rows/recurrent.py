@@ -109,7 +109,7 @@ MISTAKES = {
     "recurrent dropout without a key": (lambda: applied(nn.LSTM(3, dropout=0.5), (1, 5, 2), (1, 5, 2), training=True), ["LSTM(3, dropout=0.5)", "key=jax.random.key(0)"]),
     "both directions of a dense layer": (lambda: nn.Bidirectional(nn.Dense(3)), ["Bidirectional takes recurrent layers", "LSTM(8)", "Dense(3)"]),
     "an unknown merge_mode": (lambda: nn.Bidirectional(nn.GRU(3), "average"), ["unknown merge_mode 'average'", "Did you mean 'ave'?"]),
-    "two forward layers": (lambda: nn.Bidirectional(nn.GRU(3), backward_layer=nn.GRU(3)), ["backward_layer the other go_backwards"]),
+    "two forward layers": (lambda: nn.Bidirectional(nn.GRU(3), backward_layer=nn.GRU(3)), ["backward_layer wants go_backwards=True"]),
     "directions of different kinds": (lambda: nn.Bidirectional(nn.GRU(3), backward_layer=nn.GRU(3, go_backwards=True, return_state=True)), ["the same return_state"]),
     "weights for both directions": (lambda: nn.Bidirectional(nn.GRU(3), weights=[]), ["'weights'", "set_weights"]),
     "an odd number of states": (lambda: applied(nn.Bidirectional(nn.GRU(3)), (1, 5, 2), (1, 5, 2), (1, 3)), ["initial states for both directions, not 1"]),
