@@ -91,7 +91,7 @@ class ConvLSTM(Recurrent, ConvLSTMCell):
 
     @property
     def axes(self) -> str:  # type: ignore[override]
-        return super().axes.replace("(batch, ", "(batch, time, ")
+        return ConvLSTMCell.axes.fget(self).replace("(batch, ", "(batch, time, ")  # type: ignore[attr-defined]
 
     def check_input(self, x: Any) -> None:
         super().check_input(x)

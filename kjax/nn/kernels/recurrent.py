@@ -5,8 +5,9 @@ reads and writes the whole matrix. Here each sum that a step makes is `product(l
 an input of that step. A tangent of the weight then acts just as one of `plus` does, and that one is known for all
 steps at once: `product(lefts, tangent)`. Transposed, it is the one product.
 
-Measured on 2 cores (AVX-512, float32) in one alternated run, forward and gradients of an LSTM of 128 units over 80
-steps of 32 rows: 31.8 ms against 39.3 for `lax.scan` over the same hoisted input products.
+Measured on 2 cores (AVX-512, float32) in one alternated run, processor time of the forward pass and all gradients of
+an LSTM of 128 units over 80 steps of 32 rows: 35.2 ms, against 41.2 for `lax.scan` over the same hoisted input
+products. A reverse pass written by hand, which would have no forward mode, took 30.5.
 """
 
 from collections.abc import Callable, Sequence
