@@ -129,6 +129,7 @@ class RNN(Recurrent):
         TypeError: not a cell.
         LayerError: an input of too low a rank, states of another number or shape.
 
+    >>> import jax.numpy as jnp
     >>> from kjax import nn
     >>> layer = RNN([nn.LSTMCell(3), nn.GRUCell(2)], return_sequences=True)
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 5, 4)))
@@ -182,6 +183,7 @@ class SimpleRNN(Recurrent, SimpleRNNCell):
         ValueError: an argument out of its range.
         LayerError: an input of another rank or number of features, states of another number or shape.
 
+    >>> import jax.numpy as jnp
     >>> params, state = SimpleRNN(3).init(jax.random.key(0), jnp.ones((1, 5, 4)))
     >>> SimpleRNN(3).apply(params, state, jnp.ones((2, 5, 4)))[0].shape
     (2, 3)
@@ -207,6 +209,7 @@ class LSTM(Recurrent, LSTMCell):
         ValueError: an argument out of its range.
         LayerError: an input of another rank or number of features, states of another number or shape.
 
+    >>> import jax.numpy as jnp
     >>> layer = LSTM(3, return_state=True)
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 5, 4)))
     >>> [y.shape for y in layer.apply(params, state, jnp.ones((2, 5, 4)))[0]]
@@ -234,6 +237,7 @@ class GRU(Recurrent, GRUCell):
         ValueError: an argument out of its range.
         LayerError: an input of another rank or number of features, states of another number or shape.
 
+    >>> import jax.numpy as jnp
     >>> layer = GRU(3, return_sequences=True)
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 5, 4)))
     >>> layer.apply(params, state, (jnp.ones((2, 5, 4)), jnp.zeros((2, 3))))[0].shape
