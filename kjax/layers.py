@@ -1,6 +1,9 @@
 """Keras's name for the place of layers; they are those of `kjax.nn`."""
 
 from kjax.nn import ELU as ELU
+from kjax.nn import GRU as GRU
+from kjax.nn import LSTM as LSTM
+from kjax.nn import RNN as RNN
 from kjax.nn import Activation as Activation
 from kjax.nn import ActivityRegularization as ActivityRegularization
 from kjax.nn import AdaptiveAveragePooling1D as AdaptiveAveragePooling1D
@@ -19,8 +22,10 @@ from kjax.nn import AvgPool1D as AvgPool1D
 from kjax.nn import AvgPool2D as AvgPool2D
 from kjax.nn import AvgPool3D as AvgPool3D
 from kjax.nn import BatchNormalization as BatchNormalization
+from kjax.nn import Bidirectional as Bidirectional
 from kjax.nn import Bilinear as Bilinear
 from kjax.nn import CategoryEncoding as CategoryEncoding
+from kjax.nn import Cell as Cell
 from kjax.nn import CenterCrop as CenterCrop
 from kjax.nn import Concatenate as Concatenate
 from kjax.nn import Conv1D as Conv1D
@@ -29,6 +34,9 @@ from kjax.nn import Conv2D as Conv2D
 from kjax.nn import Conv2DTranspose as Conv2DTranspose
 from kjax.nn import Conv3D as Conv3D
 from kjax.nn import Conv3DTranspose as Conv3DTranspose
+from kjax.nn import ConvLSTM1D as ConvLSTM1D
+from kjax.nn import ConvLSTM2D as ConvLSTM2D
+from kjax.nn import ConvLSTM3D as ConvLSTM3D
 from kjax.nn import Convolution1D as Convolution1D
 from kjax.nn import Convolution1DTranspose as Convolution1DTranspose
 from kjax.nn import Convolution2D as Convolution2D
@@ -68,6 +76,7 @@ from kjax.nn import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn import GlobalMaxPooling2D as GlobalMaxPooling2D
 from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
 from kjax.nn import GroupNormalization as GroupNormalization
+from kjax.nn import GRUCell as GRUCell
 from kjax.nn import Hashing as Hashing
 from kjax.nn import Identity as Identity
 from kjax.nn import Input as Input
@@ -79,6 +88,7 @@ from kjax.nn import LayerNormalization as LayerNormalization
 from kjax.nn import LeakyReLU as LeakyReLU
 from kjax.nn import LocallyConnected1D as LocallyConnected1D
 from kjax.nn import LocallyConnected2D as LocallyConnected2D
+from kjax.nn import LSTMCell as LSTMCell
 from kjax.nn import Masking as Masking
 from kjax.nn import Maximum as Maximum
 from kjax.nn import MaxPool1D as MaxPool1D
@@ -110,13 +120,17 @@ from kjax.nn import SeparableConv1D as SeparableConv1D
 from kjax.nn import SeparableConv2D as SeparableConv2D
 from kjax.nn import SeparableConvolution1D as SeparableConvolution1D
 from kjax.nn import SeparableConvolution2D as SeparableConvolution2D
+from kjax.nn import SimpleRNN as SimpleRNN
+from kjax.nn import SimpleRNNCell as SimpleRNNCell
 from kjax.nn import Softmax as Softmax
 from kjax.nn import SpatialDropout1D as SpatialDropout1D
 from kjax.nn import SpatialDropout2D as SpatialDropout2D
 from kjax.nn import SpatialDropout3D as SpatialDropout3D
 from kjax.nn import SpectralNormalization as SpectralNormalization
+from kjax.nn import StackedRNNCells as StackedRNNCells
 from kjax.nn import Subtract as Subtract
 from kjax.nn import ThresholdedReLU as ThresholdedReLU
+from kjax.nn import TimeDistributed as TimeDistributed
 from kjax.nn import UnitNormalization as UnitNormalization
 from kjax.nn import UpSampling1D as UpSampling1D
 from kjax.nn import UpSampling2D as UpSampling2D

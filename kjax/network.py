@@ -153,6 +153,7 @@ class Network:
         self._build(jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32))
 
     def _build(self, spec: Any) -> None:
+        spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
         state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
         self._state = self._with_donations(state) if self._donors else state
         self._spec, self._paths = spec, weight_paths(self.net, spec)
@@ -261,6 +262,10 @@ class Network:
                 raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
         found = inner_outputs(self.net, tuple(wanted))(self.state.params, self.state.state, x)
         return {name: on_host(found[name]) for name in wanted}
+
+    def reset_states(self) -> None:
+        """Lets stateful recurrent layers begin the next batch with states of zeros."""
+        self.state = self.state.replace(state=without_carry(self.state.state))
 
     # Which weights are trained.
 
@@ -436,6 +441,19 @@ def open_shapes(net: Layer) -> tuple[tuple[int | None, ...], ...] | None:
     if isinstance(net, Graph):
         return tuple(spec.shape for spec in net.inputs)
     return open_shapes(net.layers[0]) if isinstance(net, Serial) and net.layers else None
+
+
+def fixed_batch(net: Layer) -> int:
+    """The batch size that a layer asks for, as stateful ones must (`batch_input_shape=(32, …)`); 1 where none does."""
+    layers = [net, *(layer for _, layer in all_layers(net))]
+    return next((layer.batch_input_shape[0] for layer in layers if (layer.batch_input_shape or (None,))[0]), 1)
+
+
+def without_carry(state: Any) -> Any:
+    """The state of a network with zeros for what recurrent layers carry from batch to batch."""
+    if not isinstance(state, dict):
+        return state
+    return {k: jax.tree.map(jnp.zeros_like, v) if k == "carry" else without_carry(v) for k, v in state.items()}
 
 
 def shapes(tree: Any) -> Any:

@@ -34,12 +34,12 @@ def weight_paths(net: Layer, spec: Any) -> list[Path]:
 
 
 def ordered(params: Any, state: Any, inner: Path = ()) -> Iterable[Path]:
-    """The paths of two nested dicts, walked side by side. Penalties are no weights."""
+    """The paths of two nested dicts, walked side by side. Penalties and carries are no weights."""
     for name, value in params.items():
         if not isinstance(value, dict):
             yield ("params", *inner, name)
     for name, value in state.items():
-        if not isinstance(value, dict) and name != "penalty":
+        if not isinstance(value, dict) and name not in ("penalty", "carry"):
             yield ("state", *inner, name)
     for name in [*params, *(n for n in state if n not in params)]:
         below = [b if isinstance(b, dict) else {} for b in (params.get(name), state.get(name))]

@@ -24,6 +24,11 @@ from kjax.nn.categories import CategoryEncoding as CategoryEncoding
 from kjax.nn.categories import Discretization as Discretization
 from kjax.nn.categories import Hashing as Hashing
 from kjax.nn.categories import IntegerLookup as IntegerLookup
+from kjax.nn.cell import Cell as Cell
+from kjax.nn.cells import GRUCell as GRUCell
+from kjax.nn.cells import LSTMCell as LSTMCell
+from kjax.nn.cells import SimpleRNNCell as SimpleRNNCell
+from kjax.nn.cells import StackedRNNCells as StackedRNNCells
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -32,6 +37,9 @@ from kjax.nn.conv import Conv3D as Conv3D
 from kjax.nn.conv import Convolution1D as Convolution1D
 from kjax.nn.conv import Convolution2D as Convolution2D
 from kjax.nn.conv import Convolution3D as Convolution3D
+from kjax.nn.conv import ZeroPadding1D as ZeroPadding1D
+from kjax.nn.conv import ZeroPadding2D as ZeroPadding2D
+from kjax.nn.conv import ZeroPadding3D as ZeroPadding3D
 from kjax.nn.conv_transpose import Conv1DTranspose as Conv1DTranspose
 from kjax.nn.conv_transpose import Conv2DTranspose as Conv2DTranspose
 from kjax.nn.conv_transpose import Conv3DTranspose as Conv3DTranspose
@@ -42,6 +50,9 @@ from kjax.nn.conv_transpose import Deconv2D as Deconv2D
 from kjax.nn.conv_transpose import Deconv3D as Deconv3D
 from kjax.nn.conv_transpose import Deconvolution2D as Deconvolution2D
 from kjax.nn.conv_transpose import Deconvolution3D as Deconvolution3D
+from kjax.nn.convlstm import ConvLSTM1D as ConvLSTM1D
+from kjax.nn.convlstm import ConvLSTM2D as ConvLSTM2D
+from kjax.nn.convlstm import ConvLSTM3D as ConvLSTM3D
 from kjax.nn.core import Activation as Activation
 from kjax.nn.core import Dense as Dense
 from kjax.nn.core import Embedding as Embedding
@@ -123,6 +134,10 @@ from kjax.nn.preprocess import CenterCrop as CenterCrop
 from kjax.nn.preprocess import Normalization as Normalization
 from kjax.nn.preprocess import Rescaling as Rescaling
 from kjax.nn.preprocess import Resizing as Resizing
+from kjax.nn.recurrent import GRU as GRU
+from kjax.nn.recurrent import LSTM as LSTM
+from kjax.nn.recurrent import RNN as RNN
+from kjax.nn.recurrent import SimpleRNN as SimpleRNN
 from kjax.nn.reparametrised import SpectralNormalization as SpectralNormalization
 from kjax.nn.reparametrised import WeightNorm as WeightNorm
 from kjax.nn.resize import Cropping1D as Cropping1D
@@ -134,3 +149,5 @@ from kjax.nn.resize import UpSampling3D as UpSampling3D
 from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D
+from kjax.nn.wrappers import Bidirectional as Bidirectional
+from kjax.nn.wrappers import TimeDistributed as TimeDistributed

@@ -101,7 +101,8 @@ class Layer(Frozen):
         self._check_rank(value)
         params, state = self.build(key, value)
         if getattr(self, "activity_regularizer", None) is not None:
-            y = unmask(jax.eval_shape(self.call, params, state, value, False, None)[0])[0]
+            run = lambda p, s, x: plain(self.call(p, s, x, False, None)[0])  # noqa: E731
+            y = jax.tree.leaves(jax.eval_shape(run, params, state, value))[0]
             state = {**state, "penalty": jnp.zeros((), at_least_float32(y.dtype))}
         return params, state
 
@@ -118,7 +119,8 @@ class Layer(Frozen):
             )
         y, state = self.call(params, state, x if self.takes_mask else value, training, key)
         if getattr(self, "activity_regularizer", None) is not None:
-            state = {**state, "penalty": self._activity_penalty(*unmask(remask(y, mask)))}
+            parts = y if isinstance(y, tuple) else (y,)
+            state = {**state, "penalty": sum(self._activity_penalty(*unmask(remask(part, mask))) for part in parts)}
         return remask(y, mask), state
 
     @property

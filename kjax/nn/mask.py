@@ -28,6 +28,11 @@ def unmask(x: Any) -> tuple[Any, Any]:
     return (x.value, x.mask) if isinstance(x, Masked) else (x, None)
 
 
+def masked(value: Any, mask: Any) -> Any:
+    """The value under its mask; the value itself where there is none."""
+    return value if mask is None else Masked(value, mask)
+
+
 def plain(x: Any) -> Any:
     """The arrays of a tree without their masks."""
     return on_values(lambda value: value, x, keep=False)

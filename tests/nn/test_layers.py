@@ -15,7 +15,7 @@ from conftest import keras_allowed
 from gradients import check_gradients
 
 from kjax import nn
-from kjax.nn.mask import unmask
+from kjax.nn.mask import plain, unmask
 from kjax.weights import look_up, weight_paths
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
@@ -33,13 +33,19 @@ def prepared(case, dtype=np.float32):
     return x, randomised(params), randomised(state, 1)
 
 
+def one(y):
+    """An output without its mask; of several outputs (of equal sizes) one array."""
+    return jnp.stack([jnp.asarray(part) for part in plain(y)]) if isinstance(y, tuple | list) else unmask(y)[0]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def apply(layer, params, state, x, training, key=None):
-    return layer.apply(params, state, x, training, key)
+    y, state = layer.apply(params, state, x, training, key)
+    return one(y), state
 
 
 def output(layer, params, state, x, **options):
-    return unmask(layer.apply(params, state, x, **options)[0])[0]
+    return one(layer.apply(params, state, x, **options)[0])
 
 
 def test_every_public_layer_has_a_row():
@@ -53,8 +59,8 @@ def test_output_and_new_state_match_keras(case):
     if case.keras is None:
         given = jax.tree.map(np.asarray, x)
         expected = case.formula(*given) if case.several else case.formula(given)
-        ours = unmask(apply(case.layer, params, state, x, False)[0])[0]
-        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-6)
+        ours = apply(case.layer, params, state, x, False)[0]
+        np.testing.assert_allclose(ours, one(expected), rtol=1e-6, atol=1e-6)
         return
     import keras
 
@@ -75,7 +81,7 @@ def compare_with_keras(case, theirs, x, params, state, training):
         expected = theirs(jax.tree.map(np.asarray, list(x) if case.several else x), training=training)
         moved = theirs.get_weights()
     # 2e-6: sums of up to a hundred products in another order.
-    np.testing.assert_allclose(unmask(ours)[0], expected, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(ours, one(expected), rtol=2e-6, atol=2e-6)
     for ours, value in zip(after, moved, strict=True):
         np.testing.assert_allclose(ours, value, rtol=2e-6, atol=1e-6)
 
@@ -89,7 +95,7 @@ def test_gradients_are_right_to_second_order(case):
 
         def run(params, x):
             y, new_state = case.layer.apply(params, state, x, training=case.smooth and not case.layer.draws)
-            return jnp.sin(unmask(y)[0]).sum() + case.layer.penalty(params, new_state)
+            return jnp.sin(one(y)).sum() + case.layer.penalty(params, new_state)
 
         if not case.integers:
             check_gradients(run, params, x)
@@ -125,14 +131,14 @@ def test_the_dtype_of_the_input_is_kept(case, dtype):
         x = arrays(x, None if case.integers else dtype)
         params, state = jax.jit(case.layer.init)(jax.random.key(0), x)
         y, new_state = apply(case.layer, params, state, x, training=True, key=jax.random.key(0))
-        assert unmask(y)[0].dtype == dtype
+        assert y.dtype == dtype
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(dtype)}
         assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, state)
         # Within the small type's rounding of the float32 result.
         if dtype in (jnp.bfloat16, jnp.float16) and not case.integers and not case.layer.draws:
             wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a, np.float32)), (params, state, x))
-            reference = unmask(apply(case.layer, *wide, training=True)[0])[0]
-            np.testing.assert_allclose(np.asarray(unmask(y)[0], np.float32), reference, rtol=0.05, atol=0.06)
+            reference = apply(case.layer, *wide, training=True)[0]
+            np.testing.assert_allclose(np.asarray(y, np.float32), reference, rtol=0.05, atol=0.06)
 
 
 @every_case
@@ -141,7 +147,7 @@ def test_dtype_argument_computes_in_it(case):
     x = arrays(case.input())
     params, state = jax.eval_shape(layer.init, jax.random.key(0), x)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(jnp.bfloat16)}
-    y = unmask(layer.output(params, state, x))[0]
+    y = jax.tree.leaves(plain(layer.output(params, state, x)))[0]
     assert y.dtype == (jnp.bfloat16 if not jnp.issubdtype(y.dtype, jnp.integer) else y.dtype)
 
 

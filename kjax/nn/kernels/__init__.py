@@ -8,6 +8,8 @@ from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .recurrent import Plan as Plan
+from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise
 from .transposed import conv_transpose as conv_transpose
 from .transposed import transposed_window as transposed_window
