@@ -100,7 +100,7 @@ class Layer(Frozen):
         value = jax.tree.map(self._spec, plain(x))
         self._check_rank(value)
         params, state = self.build(key, value)
-        if getattr(self, "activity_regularizer", None) is not None:
+        if self.pays_for_activity:
             y = unmask(jax.eval_shape(self.call, params, state, value, False, None)[0])[0]
             state = {**state, "penalty": jnp.zeros((), at_least_float32(y.dtype))}
         return params, state
@@ -117,14 +117,19 @@ class Layer(Frozen):
                 f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))"
             )
         y, state = self.call(params, state, x if self.takes_mask else value, training, key)
-        if getattr(self, "activity_regularizer", None) is not None:
+        if self.pays_for_activity:
             state = {**state, "penalty": self._activity_penalty(*unmask(remask(y, mask)))}
         return remask(y, mask), state
 
     @property
     def needs_rows(self) -> bool:
         """Whether padding rows in a batch would change what the other rows get, or the penalty."""
-        return self.mixes_examples or getattr(self, "activity_regularizer", None) is not None
+        return self.mixes_examples or self.pays_for_activity
+
+    @property
+    def pays_for_activity(self) -> bool:
+        """Whether the field `activity_regularizer` applies to the output; containers hand it on to their layers."""
+        return getattr(self, "activity_regularizer", None) is not None
 
     def __call__(self, *nodes: Any) -> Any:
         """The node that this layer gives for a node, or for a list of them: draws a graph, see `kjax.nn.Graph`."""

@@ -46,7 +46,8 @@ def on_values(function: Callable, x: Any, keep: bool = True) -> Any:
 def mask_of(x: Any) -> Any:
     """The mask of an array, or the one that several arrays share: what is real in any of them, as Keras merges.
 
-    A time axis that only some of them have masked counts as unmasked; None where one of them has no mask at all.
+    A time axis that only some of them have masked, or that has another length in each, counts as unmasked; None
+    where one of them has no mask at all.
     """
     if not isinstance(x, tuple | list):
         return unmask(x)[1]
@@ -54,6 +55,8 @@ def mask_of(x: Any) -> Any:
     if not masks or any(mask is None for mask in masks):
         return None
     ndim = min(mask.ndim for mask in masks)
+    while len({mask.shape[:ndim] for mask in masks}) > 1:
+        ndim -= 1
     rows = [mask.any(axis=tuple(range(ndim, mask.ndim))) for mask in masks]
     return functools.reduce(operator.or_, rows)
 
