@@ -1,6 +1,8 @@
 """Keras's name for the place of layers; they are those of `kjax.nn`."""
 
 from kjax.nn import Activation as Activation
+from kjax.nn import AdditiveAttention as AdditiveAttention
+from kjax.nn import Attention as Attention
 from kjax.nn import AveragePooling1D as AveragePooling1D
 from kjax.nn import AveragePooling2D as AveragePooling2D
 from kjax.nn import AveragePooling3D as AveragePooling3D
@@ -27,7 +29,9 @@ from kjax.nn import GlobalMaxPool3D as GlobalMaxPool3D
 from kjax.nn import GlobalMaxPooling1D as GlobalMaxPooling1D
 from kjax.nn import GlobalMaxPooling2D as GlobalMaxPooling2D
 from kjax.nn import GlobalMaxPooling3D as GlobalMaxPooling3D
+from kjax.nn import GroupedQueryAttention as GroupedQueryAttention
 from kjax.nn import GroupNormalization as GroupNormalization
+from kjax.nn import GroupQueryAttention as GroupQueryAttention
 from kjax.nn import Input as Input
 from kjax.nn import InstanceNormalization as InstanceNormalization
 from kjax.nn import Lambda as Lambda
@@ -39,10 +43,18 @@ from kjax.nn import MaxPool3D as MaxPool3D
 from kjax.nn import MaxPooling1D as MaxPooling1D
 from kjax.nn import MaxPooling2D as MaxPooling2D
 from kjax.nn import MaxPooling3D as MaxPooling3D
+from kjax.nn import MultiHeadAttention as MultiHeadAttention
 from kjax.nn import Permute as Permute
+from kjax.nn import PositionEmbedding as PositionEmbedding
+from kjax.nn import Repeat as Repeat
 from kjax.nn import RepeatVector as RepeatVector
 from kjax.nn import Reshape as Reshape
+from kjax.nn import Residual as Residual
+from kjax.nn import ReversibleEmbedding as ReversibleEmbedding
 from kjax.nn import RMSNormalization as RMSNormalization
+from kjax.nn import RotaryEmbedding as RotaryEmbedding
+from kjax.nn import SinePositionEncoding as SinePositionEncoding
+from kjax.nn import TransformerBlock as TransformerBlock
 from kjax.nn import UnitNormalization as UnitNormalization
 from kjax.nn import ZeroPadding1D as ZeroPadding1D
 from kjax.nn import ZeroPadding2D as ZeroPadding2D

@@ -1,6 +1,9 @@
 """Layers: pure `init` and `apply` over dicts of arrays. The contract is in `kjax.nn.layer`."""
 
+from kjax.nn.attention import AdditiveAttention as AdditiveAttention
+from kjax.nn.attention import Attention as Attention
 from kjax.nn.batch_norm import BatchNormalization as BatchNormalization
+from kjax.nn.compose import Residual as Residual
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -17,12 +20,19 @@ from kjax.nn.core import Lambda as Lambda
 from kjax.nn.core import Permute as Permute
 from kjax.nn.core import RepeatVector as RepeatVector
 from kjax.nn.core import Reshape as Reshape
+from kjax.nn.embedding import PositionEmbedding as PositionEmbedding
+from kjax.nn.embedding import ReversibleEmbedding as ReversibleEmbedding
+from kjax.nn.embedding import RotaryEmbedding as RotaryEmbedding
+from kjax.nn.embedding import SinePositionEncoding as SinePositionEncoding
 from kjax.nn.errors import LayerError as LayerError
 from kjax.nn.graph import Graph as Graph
 from kjax.nn.graph import Input as Input
 from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
 from kjax.nn.mask import Masked as Masked
+from kjax.nn.multihead import GroupedQueryAttention as GroupedQueryAttention
+from kjax.nn.multihead import GroupQueryAttention as GroupQueryAttention
+from kjax.nn.multihead import MultiHeadAttention as MultiHeadAttention
 from kjax.nn.node import Node as Node
 from kjax.nn.noise import Dropout as Dropout
 from kjax.nn.norm import GroupNormalization as GroupNormalization
@@ -56,3 +66,5 @@ from kjax.nn.pool import MaxPool3D as MaxPool3D
 from kjax.nn.pool import MaxPooling1D as MaxPooling1D
 from kjax.nn.pool import MaxPooling2D as MaxPooling2D
 from kjax.nn.pool import MaxPooling3D as MaxPooling3D
+from kjax.nn.repeat import Repeat as Repeat
+from kjax.nn.transformer import TransformerBlock as TransformerBlock

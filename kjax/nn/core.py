@@ -62,8 +62,8 @@ class Dense(WeightOptions):
 
 
 def add_bias(y: jax.Array, params: Params) -> jax.Array:
-    """`y` plus the bias on its last axis, where the layer has one."""
-    return y + jnp.expand_dims(params["bias"], range(y.ndim - 1)) if "bias" in params else y
+    """`y` plus the bias on its last axes, where the layer has one."""
+    return y + jnp.expand_dims(params["bias"], range(y.ndim - params["bias"].ndim)) if "bias" in params else y
 
 
 class Activation(Layer):
