@@ -1,6 +1,7 @@
 """The stateful face: a network, what it is trained for, and where its training stands."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from kjax.frozen import explained, require_int
 from kjax.heads import in_order
 from kjax.network import Network
 from kjax.nn.graph import Graph, donors
+from kjax.nn.layer import merge
 from kjax.progress import Progress
 from kjax.train import Trainer
 
@@ -80,6 +82,22 @@ class Model(Network):
     @optimizer.setter
     def optimizer(self, optimizer: Any) -> None:
         self._trainer = self.trainer.replace(optimizer=optimizer)
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Inside `with model.averaged_weights():` the weights are the averages that an optimizer with `use_ema` keeps.
+
+        Raises:
+            ValueError: it keeps none.
+        """
+        net, kept = self.net, self.state.params
+        trainable, frozen = net.partition(kept)
+        averages = self.optimizer.averaged(self.state.opt_state, trainable)
+        self.state = self.state.replace(params=merge(averages, frozen))
+        try:
+            yield
+        finally:
+            self.state = self.state.replace(params=kept)
 
     @property
     def loss(self) -> Any:

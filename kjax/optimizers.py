@@ -12,7 +12,9 @@ from kjax.optim import Adam as Adam
 from kjax.optim import Adamax as Adamax
 from kjax.optim import AdamW as AdamW
 from kjax.optim import Lion as Lion
+from kjax.optim import Lookahead as Lookahead
 from kjax.optim import Nadam as Nadam
 from kjax.optim import Optimizer as Optimizer
 from kjax.optim import RMSprop as RMSprop
 from kjax.optim import get as get
+from kjax.optim import schedules as schedules

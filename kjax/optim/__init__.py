@@ -4,10 +4,12 @@ opt_state = optimizer.init(params)
 params, opt_state = optimizer.update(grads, opt_state, params)
 """
 
+from kjax.optim import schedules as schedules
 from kjax.optim.adaptive import Adam as Adam
 from kjax.optim.adaptive import Adamax as Adamax
 from kjax.optim.adaptive import AdamW as AdamW
 from kjax.optim.adaptive import Nadam as Nadam
+from kjax.optim.lookahead import Lookahead as Lookahead
 from kjax.optim.optimizer import Optimizer as Optimizer
 from kjax.optim.optimizer import OptState as OptState
 from kjax.optim.registry import get as get

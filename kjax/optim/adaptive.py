@@ -58,7 +58,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam with weight decay that the means do not see.
+    """Adam with weight decay by default, which the means do not see.
 
         p = p * (1 - lr * weight_decay)     and then as Adam
 
@@ -85,16 +85,7 @@ class AdamW(Optimizer):
     epsilon: Any = 1e-7
     amsgrad: bool = False
 
-    def slots(self) -> tuple[str, ...]:
-        return adam_slots(self)
-
-    def rates(self, lr: Any, t: Any, scalars: dict[str, Any]) -> Rates:
-        return (lr, lr * adam_correction(self, t)), scalars
-
-    def rule(self, g: Any, p: Any, slots: Slots, lr: Any, t: Any) -> Step:
-        plain, corrected = lr
-        step, slots = adam_step(self, g, slots)
-        return p * (1 - plain * self.weight_decay) - corrected * step, slots
+    slots, rates, rule = Adam.slots, Adam.rates, Adam.rule
 
 
 class Adamax(Optimizer):

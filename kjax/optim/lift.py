@@ -6,29 +6,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.optim.paths import Group
+
 Tree = Any
 
 
-def lift(rule: Callable, settings: Callable[[Any], tuple], grads: Tree, slots: dict[str, Tree], params: Tree) -> Any:
-    """`rule` for every array of `params`: the new params, and the new slots by name.
+def lift(settings: Callable, groups: list[Group], grads: Tree, slots: dict[str, Tree], params: Tree) -> Any:
+    """The rule for every array of `params`: the new params, and the new slots by name.
 
     Args:
-        rule: called as `rule(optimizer, g, p, slots, lr, t)`; gives the new p, and the new slots by name.
-        settings: the optimizer, lr and t in a dtype; called once for each dtype there is.
+        settings: called with a dtype and a group, once for each pair there is: the optimizer whose rule it is, the
+            part of the weights that stays (None: all), lr and t, in that dtype.
+        groups: one for each array.
         grads: a tree like `params`.
         slots: by name, trees like `params`.
         params: a tree of arrays; each keeps its dtype, whatever it is computed in.
     """
     leaves, treedef = flatten(params)
-    dtypes = [compute_dtype(p) for p in leaves]
-    own = {dtype: settings(dtype) for dtype in dict.fromkeys(dtypes)}
+    kinds = [(compute_dtype(p), group) for p, group in zip(leaves, groups, strict=True)]
+    own = {kind: settings(*kind) for kind in dict.fromkeys(kinds)}
     columns = [treedef.flatten_up_to(tree) for tree in (grads, *slots.values())]
     rows = []
-    for p, dtype, g, *kept in zip(leaves, dtypes, *columns, strict=True):
-        optimizer, lr, t = own[dtype]
-        g, p_in, *kept = cast((g, p, *kept), dtype)
-        new_p, new = rule(optimizer, g, p_in, dict(zip(slots, kept, strict=True)), lr, t)
-        rows.append(cast([new_p, *(new[name] for name in slots)], jnp.result_type(p)))
+    for p, kind, g, *kept in zip(leaves, kinds, *columns, strict=True):
+        optimizer, stays, lr, t = own[kind]
+        g, p_in, *before = cast((g, p, *kept), kind[0])
+        p_in = p_in if stays is None else p_in * stays
+        new_p, new = optimizer.rule(g, p_in, dict(zip(slots, before, strict=True)), lr, t)
+        made = zip([p, *kept], [new_p, *(new[name] for name in slots)], strict=True)
+        rows.append([jnp.asarray(a, jnp.result_type(old)) for old, a in made])
     trees = [treedef.unflatten([row[i] for row in rows]) for i in range(1 + len(slots))]
     return trees[0], dict(zip(slots, trees[1:], strict=True))
 

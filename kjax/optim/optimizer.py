@@ -25,10 +25,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from kjax.frozen import Frozen, require_between, show
-from kjax.optim.lift import cast, clip, lift, require_alike, require_floating, widest
+from kjax.optim.averaging import Advance, accumulating, averaging, zeros_like
+from kjax.optim.lift import cast, clip, flatten, lift, require_alike, require_floating, widest
+from kjax.optim.paths import Group, PerPath, groups_of
+from kjax.optim.tunable import Tunable, is_number, made
 
 Params = Any
 Slots = dict[str, Any]
@@ -45,7 +46,7 @@ class OptState(NamedTuple):
     """By name, what a rule keeps once for all arrays: Nadam's product of momenta; empty for most."""
 
 
-class Optimizer(Frozen):
+class Optimizer(Tunable):
     """Base of the optimizers: subclasses list their slots and write `rule`, for one array.
 
     Args:
@@ -54,6 +55,22 @@ class Optimizer(Frozen):
         clipnorm: the largest Euclidean norm of each array's gradient; a longer one is scaled down.
         clipvalue: the largest absolute value of a gradient's element.
         global_clipnorm: the largest norm of all gradients taken together.
+        weight_decay: the part of the weights that each step removes, times lr, before the rule moves them.
+        exclude_from_weight_decay: globs on the paths of parameters that keep all of theirs: `["*bias", "*gamma"]`.
+        gradient_accumulation_steps: how many gradients a step waits for; it is made by their mean.
+        use_ema: whether to keep a moving average of the weights, which `averaged` gives.
+        ema_momentum: how much of that average a step leaves, in [0, 1).
+        ema_overwrite_frequency: after how many steps the weights are set to their average; None: never.
+
+    `lr` may also be a dict from globs to rates: `{"head*": 1e-3, "*": 1e-5}`; the first that matches a path counts.
+    A path is `dense_1/kernel`; only parameters that are trained have one here.
+
+    Gradients of equal batches gathered are that of one big batch, to rounding, where every example counts the same
+    and the network does not mix examples (as batch normalization does): batches whose weights differ in sum, and a
+    last short one, count as much as others. `opt_state.step`, which schedules go by, counts the steps made. (In Keras 3
+    schedules count the gradients.)
+
+    Keras 3 also sets the weights to their average when `fit` ends; here `model.averaged_weights()` does so on demand.
 
     Norms are clipped first, then values. (As in Keras 3; Keras 2.2's `clipnorm` is `global_clipnorm`.)
 
@@ -61,7 +78,8 @@ class Optimizer(Frozen):
     bfloat16 the number 0.999 would be 1.
 
     Raises:
-        ValueError: a number is out of its range, or both norms are given.
+        ValueError: a number is out of its range, or both norms are given; in `init` and `update` a pattern that
+            matches nothing, or a parameter without a rate.
         TypeError: something is no number, or the argument does not exist.
     """
 
@@ -69,28 +87,41 @@ class Optimizer(Frozen):
     clipnorm: Any = dataclasses.field(default=None, kw_only=True)
     clipvalue: Any = dataclasses.field(default=None, kw_only=True)
     global_clipnorm: Any = dataclasses.field(default=None, kw_only=True)
+    weight_decay: Any = dataclasses.field(default=0.0, kw_only=True)
+    exclude_from_weight_decay: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    gradient_accumulation_steps: int | None = dataclasses.field(default=None, kw_only=True)
+    use_ema: bool = dataclasses.field(default=False, kw_only=True)
+    ema_momentum: Any = dataclasses.field(default=0.99, kw_only=True)
+    ema_overwrite_frequency: int | None = dataclasses.field(default=None, kw_only=True)
 
-    absent_at_zero: ClassVar[tuple[str, ...]] = ()
-    """Fields that are no leaves where they are the plain number 0: what belongs to them is left out."""
+    absent_at_zero: ClassVar[tuple[str, ...]] = ("weight_decay",)
+    counts: ClassVar[tuple[str, ...]] = ("gradient_accumulation_steps", "ema_overwrite_frequency")
     limits: ClassVar[dict[str, float]] = {
-        **dict.fromkeys(("lr", "decay", "epsilon", "weight_decay", "schedule_decay"), math.inf),
-        "momentum": 1, "rho": 1, "beta_1": 1, "beta_2": 1,
+        **dict.fromkeys(("decay", "epsilon", "weight_decay", "schedule_decay"), math.inf),
+        "momentum": 1, "rho": 1, "beta_1": 1, "beta_2": 1, "ema_momentum": 1,
     }  # fmt: skip
-    """Each of these numbers must be in [0, limit)."""
-    _static: ClassVar[Any]
-    """`(names of the leaves, (name, value) of the rest)`, made once for each object."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.__eq__ = Optimizer.__eq__  # type: ignore[method-assign]
-        cls.__hash__ = Optimizer.__hash__  # type: ignore[method-assign]
-        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflattener(cls), _flatten)
 
     # What a rule is made of: override these.
 
     def slots(self) -> tuple[str, ...]:
         """The names of the arrays kept beside each parameter; they start as zeros."""
         return ()
+
+    def slot_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a slot beside a parameter of this shape."""
+        return shape
+
+    def slot_start(self, name: str) -> Any:
+        """The number that a slot starts with."""
+        return 0.0
+
+    def variants(self) -> tuple["Optimizer", ...]:
+        """The optimizers that share the parameters between them: this one alone, unless overridden."""
+        return (self,)
+
+    def choose(self, paths: list[str], shapes: list[tuple[int, ...]]) -> list[int]:
+        """For each parameter, by its path and shape, the number of the variant that moves it."""
+        return [0] * len(paths)
 
     def scalars(self) -> dict[str, float]:
         """The numbers kept once for all parameters, as they start."""
@@ -114,7 +145,7 @@ class Optimizer(Frozen):
         Args:
             g: the gradient.
             p: the parameter.
-            slots: by name, arrays like `p`.
+            slots: by name, arrays, of `p`'s shape unless `slot_shape` says otherwise.
             lr: what `rates` gave: the learning rate, unless overridden.
             t: this step's number, from 1, as a float.
         """
@@ -129,8 +160,11 @@ class Optimizer(Frozen):
             TypeError: a parameter is not of a floating-point type.
         """
         require_floating(params, type(self).__name__)
-        slots = {name: jax.tree.map(_zeros_like, params) for name in self.slots()}
-        scalars = {name: jnp.asarray(value, widest(params)) for name, value in self.scalars().items()}
+        groups = groups_of(self, params)
+        slots = {name: self._map_slot(name, self._fresh, groups, params) for name in self.slots()}
+        extra = [name for name, there in (("gradient_sum", self._gathers), ("ema", self.use_ema)) if there]
+        slots |= {name: zeros_like(params) for name in extra}
+        scalars = {name: jnp.asarray(value, widest(params)) for name, value in self._all_scalars().items()}
         return OptState(jnp.zeros((), jnp.int32), slots, scalars)
 
     def update(self, grads: Params, opt_state: OptState, params: Params) -> tuple[Params, OptState]:
@@ -145,34 +179,97 @@ class Optimizer(Frozen):
             ValueError: the trees or their shapes differ.
         """
         self._require_alike(grads, opt_state, params)
-        step, dtype = opt_state.step, widest(params)
-        wide, t = self._cast(dtype), step.astype(dtype) + 1
-        lr, scalars = wide.rates(self.learning_rate_at(step, dtype), t, opt_state.scalars)
+        advance: Advance = self._advance
+        if self.use_ema:
+            advance = averaging(self.ema_momentum, self.ema_overwrite_frequency, advance)
+        if self._gathers:
+            advance = accumulating(self.gradient_accumulation_steps or 1, advance)
+        return advance(grads, opt_state, params)
 
-        def settings(dtype: Any) -> Any:
-            return self._cast(dtype), cast(lr, dtype), cast(t, dtype)
+    def averaged(self, opt_state: OptState, params: Params) -> Params:
+        """The moving average of the weights, in the dtypes of `params`; before the first step, the params.
 
-        clipped = clip(grads, wide.clipnorm, wide.clipvalue, wide.global_clipnorm)
-        params, slots = lift(type(self).rule, settings, clipped, opt_state.slots, params)
-        return params, OptState(step + 1, slots, cast(scalars, dtype))
+        Raises:
+            ValueError: the optimizer keeps none.
+        """
+        if not self.use_ema:
+            raise ValueError(f"{type(self).__name__} keeps no average of the weights: give it use_ema=True")
 
-    def learning_rate_at(self, step: Any, dtype: Any = jnp.float32) -> jax.Array:
+        def of(a: Any, p: Any) -> Any:
+            return jnp.where(opt_state.step == 0, p, a.astype(jnp.result_type(p)))
+
+        return jax.tree.map(of, opt_state.slots["ema"], params)
+
+    def learning_rate_at(self, step: Any, dtype: Any = jnp.float32) -> Any:
         """lr / (1 + decay * step), with `step` the number of updates made before: Keras 2's arithmetic.
+
+        Where `lr` is a dict by patterns, so is this.
 
         >>> import kjax
         >>> float(kjax.optim.SGD(0.5, decay=1.0).learning_rate_at(1))
         0.25
         """
-        lr = jnp.asarray(self.lr(step) if callable(self.lr) else self.lr, dtype)
-        return lr / (1 + jnp.asarray(getattr(self, "decay", 0.0), dtype) * jnp.asarray(step, dtype))
+
+        def at(lr: Any) -> Any:
+            lr = self._scalar("lr", lr(step) if callable(lr) else lr, dtype)
+            return lr / (1 + jnp.asarray(getattr(self, "decay", 0.0), dtype) * jnp.asarray(step, dtype))
+
+        return self.lr.map(at) if isinstance(self.lr, PerPath) else at(self.lr)
+
+    # How a step is made.
+
+    def _advance(self, grads: Params, opt_state: OptState, params: Params) -> tuple[Params, OptState]:
+        step, dtype, groups = opt_state.step, widest(params), groups_of(self, params)
+        wide, t, lr = self._cast(dtype), step.astype(dtype) + 1, self.learning_rate_at(step, dtype)
+        plain = [*lr.values()] if isinstance(lr, dict) else [lr]
+        variants, slots, scalars = self.variants(), {n: opt_state.slots[n] for n in self.slots()}, opt_state.scalars
+        given = {}
+        for group in dict.fromkeys(groups):
+            variant = variants[group.variant]._cast(dtype)
+            given[group], scalars = variant.rates(plain[group.rate], t, opt_state.scalars)
+
+        def settings(dtype: Any, group: Group) -> Any:
+            own = variants[group.variant]._cast(dtype)
+            decays = group.decays and own.has("weight_decay")
+            stays = 1 - cast(plain[group.rate], dtype) * own.weight_decay if decays else None
+            return own, stays, cast(given[group], dtype), cast(t, dtype)
+
+        clipped = clip(grads, wide.clipnorm, wide.clipvalue, wide.global_clipnorm)
+        params, slots = lift(settings, groups, clipped, slots, params)
+        scalars = {**opt_state.scalars, **cast(scalars, dtype)}
+        return params, OptState(step + 1, {**opt_state.slots, **slots}, scalars)
+
+    @property
+    def _gathers(self) -> bool:
+        return self.gradient_accumulation_steps is not None
+
+    def _all_scalars(self) -> dict[str, float]:
+        return {**self.scalars(), **({"gradients": 0.0} if self._gathers else {})}
+
+    def _map_slot(self, name: str, make: Callable, groups: list[Group], params: Params) -> Any:
+        """A tree of `make(variant, name, p)`, with the variant that moves each parameter."""
+        leaves, treedef = flatten(params)
+        variants = self.variants()
+        return treedef.unflatten(
+            [make(variants[group.variant], name, p) for group, p in zip(groups, leaves, strict=True)]
+        )
+
+    @staticmethod
+    def _fresh(variant: "Optimizer", name: str, p: Any) -> jax.Array:
+        dtype = jnp.result_type(p)
+        return jnp.full(variant.slot_shape(name, jnp.shape(p)), variant.slot_start(name), dtype)
+
+    @staticmethod
+    def _slot_spec(variant: "Optimizer", name: str, p: Any) -> Any:
+        return jax.ShapeDtypeStruct(variant.slot_shape(name, jnp.shape(p)), jnp.result_type(p))
 
     def _cast(self, dtype: Any) -> Any:
         """The same optimizer with its numbers as arrays of this dtype."""
-        names = [name for name in self._static[0] if not callable(getattr(self, name))]
-        return _made(type(self), {**self.__dict__, **{name: self._scalar(name, dtype) for name in names}})
+        names = [name for name in self._static[0] if name != "lr" and is_number(getattr(self, name))]
+        new = {name: self._scalar(name, getattr(self, name), dtype) for name in names}
+        return made(type(self), {**self.__dict__, **new})
 
-    def _scalar(self, name: str, dtype: Any) -> jax.Array:
-        value = getattr(self, name)
+    def _scalar(self, name: str, value: Any, dtype: Any) -> jax.Array:
         if jnp.ndim(value):
             raise ValueError(
                 f"{type(self).__name__}: {name} has shape {jnp.shape(value)} where one number is wanted; "
@@ -182,17 +279,17 @@ class Optimizer(Frozen):
 
     def _require_alike(self, grads: Params, opt_state: OptState, params: Params) -> None:
         owner = type(self).__name__
-        if {*opt_state.slots} != {*self.slots()} or {*opt_state.scalars} != {*self.scalars()}:
+        slots = [*self.slots(), *(["gradient_sum"] if self._gathers else []), *(["ema"] if self.use_ema else [])]
+        if {*opt_state.slots} != {*slots} or {*opt_state.scalars} != {*self._all_scalars()}:
             raise ValueError(
-                f"{owner} keeps the slots {[*self.slots(), *self.scalars()]}, but opt_state has "
+                f"{owner} keeps the slots {[*slots, *self._all_scalars()]}, but opt_state has "
                 f"{[*opt_state.slots, *opt_state.scalars]}: make it with optimizer.init(params)"
             )
-        slots = {f"opt_state.slots[{name!r}]": tree for name, tree in opt_state.slots.items()}
-        require_alike(owner, params, {"grads": grads, **slots})
-
-    def has(self, name: str) -> bool:
-        """Whether a setting is there: neither None nor left out for being the plain number 0."""
-        return name in self._static[0]
+        require_alike(owner, params, {"grads": grads})
+        groups = groups_of(self, params)
+        for name, tree in opt_state.slots.items():
+            wanted = self._map_slot(name, self._slot_spec, groups, params) if name in self.slots() else params
+            require_alike(owner, wanted, {f"opt_state.slots[{name!r}]": tree})
 
     @property
     def learning_rate(self) -> Any:
@@ -214,117 +311,33 @@ class Optimizer(Frozen):
         return {("lr" if name == "learning_rate" else name): value for name, value in kwargs.items()}
 
     def convert(self, name: str, value: Any) -> Any:
-        """Numbers as Python floats, which take on the dtype of what they meet; no epsilon is Keras's 1e-7."""
-        value = 1e-7 if name == "epsilon" and value is None else value
-        value = value.item() if isinstance(value, np.generic) else super().convert(name, value)
-        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        """No epsilon is Keras's 1e-7, no weight decay 0, a dict of rates one per path."""
+        if name == "lr" and isinstance(value, dict):
+            return PerPath(tuple(value), tuple(value.values()))
+        if name == "exclude_from_weight_decay":
+            return (value,) if isinstance(value, str) else super().convert(name, value)
+        absent = {"epsilon": 1e-7, "weight_decay": 0.0}
+        return super().convert(name, absent.get(name) if value is None else value)
+
+    def absent(self) -> list[str]:
+        return [*super().absent(), *([] if self.use_ema else ["ema_momentum"])]
 
     def validate(self) -> None:
-        cls = type(self).__name__
-        for field in dataclasses.fields(self):
-            if field.name in self.limits:
-                self._require_number(field.name)
-            elif isinstance(field.default, bool) and not isinstance(getattr(self, field.name), bool):
-                raise TypeError(f"{cls}: {field.name} must be True or False; got {getattr(self, field.name)!r}")
+        super().validate()
+        self._require_rates()
         for name in ("clipnorm", "clipvalue", "global_clipnorm"):
-            self._require_bound(name)
+            if getattr(self, name) is not None:
+                self.require_positive(name, ", or None for no clipping")
         if self.clipnorm is not None and self.global_clipnorm is not None:
+            cls = type(self).__name__
             raise ValueError(f"{cls}: give clipnorm (for each array) or global_clipnorm (for all together), not both")
 
-    def _require_number(self, name: str) -> None:
-        value, cls = getattr(self, name), type(self).__name__
-        if not (is_number(value) or (name == "lr" and callable(value))):
-            or_function = " or a function of the step" if name == "lr" else ""
-            raise TypeError(f"{cls}: {name} must be a number{or_function}; got {value!r}")
-        require_between(value, name, cls, 0, self.limits[name], open_top=True)
-
-    def _require_bound(self, name: str) -> None:
-        value, cls = getattr(self, name), type(self).__name__
-        if value is not None and not is_number(value):
-            raise TypeError(f"{cls}: {name} must be a number or None; got {value!r}")
-        if isinstance(value, float) and not value > 0:
-            raise ValueError(f"{cls}: {name} must be positive, or None for no clipping; got {value!r}")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        absent = [name for name in self.absent_at_zero if isinstance(values[name], float) and not values[name]]
-        leaves = tuple(name for name, value in values.items() if is_dynamic(value) and name not in absent)
-        rest = tuple((name, value) for name, value in values.items() if name not in leaves)
-        self.__dict__["_static"] = (leaves, rest)
-
-    def _require_hashable(self, name: str) -> None:
-        if not is_dynamic(getattr(self, name)):
-            super()._require_hashable(name)
-
-    def __repr__(self) -> str:
-        given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
-        parts = [f"{n}={show(value)}" for n, (value, default) in given.items() if not same(value, default)]
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def __eq__(self, other: Any) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        names = [field.name for field in dataclasses.fields(self)]
-        return all(same(getattr(self, name), getattr(other, name)) for name in names)
-
-    def __hash__(self) -> int:
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        return hash((type(self), *[None if is_array(value) else value for value in values]))
-
-
-def is_array(value: Any) -> bool:
-    """Whether this is an array, a tracer too."""
-    return hasattr(value, "dtype") and hasattr(value, "shape")
-
-
-def is_number(value: Any) -> bool:
-    """Whether this is a plain number or an array."""
-    return (isinstance(value, int | float) and not isinstance(value, bool)) or is_array(value)
-
-
-def is_dynamic(value: Any) -> bool:
-    """Whether a setting is a leaf, or a tree of them: a number, an array, or a function that is a pytree."""
-    return is_number(value) or (callable(value) and not jax.tree_util.all_leaves([value]))
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two settings are equal; arrays equal only arrays."""
-    if is_array(a) and is_array(b):
-        return a is b or (a.dtype == b.dtype and np.array_equal(a, b))
-    return is_array(a) == is_array(b) and bool(a == b)
-
-
-# An optimizer as a pytree. Both ways are taken on each call of a jitted function, so they do the least
-# possible: `_static` is made once, with the object, and what is put back in is not looked at.
-
-
-def _flatten(optimizer: Any) -> tuple[list[Any], Any]:
-    values = optimizer.__dict__
-    static = values["_static"]
-    return [values[name] for name in static[0]], static
-
-
-def _flatten_with_keys(optimizer: Any) -> tuple[list[tuple[Any, Any]], Any]:
-    leaves, static = _flatten(optimizer)
-    keys = map(jax.tree_util.GetAttrKey, static[0])
-    return list(zip(keys, leaves, strict=True)), static
-
-
-def _unflattener(cls: type) -> Callable[[Any, Any], Any]:
-    def unflatten(static: Any, leaves: Any) -> Any:
-        names, rest = static
-        return _made(cls, {**dict(rest), **dict(zip(names, leaves, strict=True)), "_static": static})
-
-    return unflatten
-
-
-def _made(cls: type, values: dict[str, Any]) -> Any:
-    """An object with these attributes, unchecked."""
-    made: Any = object.__new__(cls)
-    made.__dict__.update(values)
-    return made
-
-
-def _zeros_like(p: Any) -> jax.Array:
-    return jnp.zeros_like(p, dtype=jnp.result_type(p))
+    def _require_rates(self) -> None:
+        rates = self.lr.values if isinstance(self.lr, PerPath) else (self.lr,)
+        for lr in rates:
+            if not callable(lr):
+                self.require_number("lr", lr, " or a function of the step")
+        globs = [*self.exclude_from_weight_decay, *(self.lr.patterns if isinstance(self.lr, PerPath) else ())]
+        for glob in globs:
+            if not isinstance(glob, str):
+                raise TypeError(f"{type(self).__name__}: a pattern is a text such as '*bias'; got {glob!r}")

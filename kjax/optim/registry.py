@@ -5,18 +5,19 @@ from typing import Any
 
 from kjax.frozen import suggest
 from kjax.optim import adaptive, rules
+from kjax.optim.lookahead import Lookahead
 from kjax.optim.optimizer import Optimizer
 
-CLASSES: tuple[type[Optimizer], ...] = (
+CLASSES: tuple[type[Optimizer | Lookahead], ...] = (
     rules.SGD, rules.RMSprop, rules.Adagrad, rules.Adadelta, rules.Lion,
-    adaptive.Adam, adaptive.AdamW, adaptive.Adamax, adaptive.Nadam,
+    adaptive.Adam, adaptive.AdamW, adaptive.Adamax, adaptive.Nadam, Lookahead,
 )  # fmt: skip
 
-NAMES: dict[str, type[Optimizer]] = {cls.__name__.lower(): cls for cls in CLASSES}
+NAMES: dict[str, type[Optimizer | Lookahead]] = {cls.__name__.lower(): cls for cls in CLASSES}
 """Every name that `get` knows, in lower case."""
 
 
-def get(identifier: Any) -> Optimizer:
+def get(identifier: Any) -> Optimizer | Lookahead:
     """The optimizer that `identifier` means.
 
     Args:
@@ -38,8 +39,10 @@ def get(identifier: Any) -> Optimizer:
             known = [cls.__name__ for cls in CLASSES]
             raise ValueError(f"unknown optimizer {identifier!r}.{suggest(identifier, known)}")
         return NAMES[identifier.lower()]()
-    found = identifier() if inspect.isclass(identifier) and issubclass(identifier, Optimizer) else identifier
-    if not isinstance(found, Optimizer):
+    found = (
+        identifier() if inspect.isclass(identifier) and issubclass(identifier, Optimizer | Lookahead) else identifier
+    )
+    if not isinstance(found, Optimizer | Lookahead):
         raise TypeError(
             f"an optimizer is a name such as 'adam' or an object such as Adam(0.001), its class derived from "
             f"kjax.optim.Optimizer; got {found!r}"

@@ -42,7 +42,7 @@ class SGD(Optimizer):
     decay: Any = 0.0
     nesterov: bool = False
 
-    absent_at_zero = ("momentum",)
+    absent_at_zero = ("momentum", "weight_decay")
 
     def slots(self) -> tuple[str, ...]:
         return ("velocity",) if self.has("momentum") else ()
@@ -157,14 +157,13 @@ class Adadelta(Optimizer):
 class Lion(Optimizer):
     """Steps of one length, in the direction of the sign of an interpolated momentum.
 
-        p = p * (1 - lr * weight_decay) - lr * sign(beta_1 * m + (1 - beta_1) * g)
+        p = p - lr * sign(beta_1 * m + (1 - beta_1) * g)
         m = beta_2 * m + (1 - beta_2) * g
 
     Args:
         lr: the learning rate; 3 to 10 times smaller than Adam's.
         beta_1: the momentum's part of the direction, in [0, 1).
         beta_2: how much of the momentum stays, in [0, 1).
-        weight_decay: the part of the weights that each step removes, times lr.
 
     Source: Chen et al., 2023, Symbolic discovery of optimization algorithms (arXiv:2302.06675); Keras 3.
 
@@ -176,7 +175,6 @@ class Lion(Optimizer):
     lr: Any = 0.001
     beta_1: Any = 0.9
     beta_2: Any = 0.99
-    weight_decay: Any = 0.0
 
     def slots(self) -> tuple[str, ...]:
         return ("m",)
@@ -184,7 +182,7 @@ class Lion(Optimizer):
     def rule(self, g: Any, p: Any, slots: Slots, lr: Any, t: Any) -> Step:
         m = slots["m"]
         direction = jnp.sign(self.beta_1 * m + (1 - self.beta_1) * g)
-        return p * (1 - lr * self.weight_decay) - lr * direction, {"m": self.beta_2 * m + (1 - self.beta_2) * g}
+        return p - lr * direction, {"m": self.beta_2 * m + (1 - self.beta_2) * g}
 
 
 @jax.custom_jvp

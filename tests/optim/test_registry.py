@@ -50,7 +50,7 @@ def test_settings_are_as_in_keras_2():
     assert Adamax() == Adamax(0.002, 0.9, 0.999, 1e-8, 0.0)
     assert Nadam() == Nadam(0.002, 0.9, 0.999, 1e-8, 0.004)
     assert AdamW() == AdamW(0.001, 0.004, 0.9, 0.999, 1e-7, False)
-    assert Lion() == Lion(0.001, 0.9, 0.99, 0.0)
+    assert Lion() == Lion(0.001, 0.9, 0.99, weight_decay=0.0) == Lion(weight_decay=None)
     assert Adam(epsilon=None).epsilon == 1e-7
 
 
@@ -75,7 +75,7 @@ REFUSED = [
     (lambda: Adamax(beta_2=1.5), ValueError, r"Adamax: beta_2 must be in \[0, 1\); got 1.5"),
     (lambda: Nadam(schedule_decay=-1), ValueError, r"Nadam: schedule_decay must be in \[0, inf\); got -1.0"),
     (lambda: AdamW(weight_decay=-1), ValueError, r"AdamW: weight_decay must be in \[0, inf\); got -1.0"),
-    (lambda: Lion(weight_decay=None), TypeError, "Lion: weight_decay must be a number; got None"),
+    (lambda: Lion(weight_decay="1"), TypeError, "Lion: weight_decay must be a number; got '1'"),
     (lambda: SGD(clipnorm=0), ValueError, "SGD: clipnorm must be positive, or None for no clipping; got 0.0"),
     (lambda: SGD(clipvalue=-1), ValueError, "SGD: clipvalue must be positive, or None for no clipping; got -1.0"),
     (lambda: SGD(global_clipnorm="1"), TypeError, "SGD: global_clipnorm must be a number or None; got '1'"),
