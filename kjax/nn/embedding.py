@@ -189,7 +189,7 @@ class ReversibleEmbedding(Embedding):
 
     Raises:
         ValueError: sizes that are not positive integers, or a cap that is not positive.
-        LayerError: vectors of another length, or no integers at `init`.
+        LayerError: vectors of another length.
 
     >>> layer = ReversibleEmbedding(10, 4)
     >>> params, state = layer.init(jax.random.key(0), jnp.ones((1, 3), int))
@@ -211,9 +211,14 @@ class ReversibleEmbedding(Embedding):
         if self.logit_soft_cap is not None:
             require_positive(self.logit_soft_cap, "logit_soft_cap", "ReversibleEmbedding")
 
+    def check_input(self, x: Any) -> None:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            super().check_input(x)
+        elif x.shape[-1] != self.output_dim:
+            hint = 'for integers x.astype("int32") or Input(…, dtype="int32")'
+            self.refuse(f"looks up integers, or takes vectors of {self.output_dim} features", x, hint)
+
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
-        if jnp.issubdtype(x.dtype, jnp.floating):
-            self.refuse("is called on integers first, not on floats", x, 'x.astype("int32"), Input(dtype="int32")')
         params, state = super().build(key, x)
         if not self.tie_weights:
             shape, dtype = (self.output_dim, self.input_dim), params["embeddings"].dtype
@@ -223,8 +228,6 @@ class ReversibleEmbedding(Embedding):
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         if not jnp.issubdtype(x.dtype, jnp.floating):
             return super().call(params, state, x, training, key)
-        if x.shape[-1] != self.output_dim:
-            self.refuse(f"looks up integers, or takes vectors of {self.output_dim} features", x, 'x.astype("int32")')
         table = params["embeddings"].T if self.tie_weights else params["reverse_embeddings"]
         scores = x.astype(self.reverse_dtype or x.dtype) @ table.astype(self.reverse_dtype or x.dtype)
         cap = self.logit_soft_cap

@@ -130,7 +130,7 @@ MISTAKES = {
     "wavelength of zero": (lambda: nn.SinePositionEncoding(0), ["max_wavelength must be above 0"]),
     "longer than positions": (lambda: init(nn.PositionEmbedding(4), (2, 5, 3)), ["vectors for 4 steps", "(2, 5, 3)", "raise sequence_length"]),
     "positions of other features": (lambda: nn.PositionEmbedding(4).apply(init(nn.PositionEmbedding(4), (2, 4, 3))[0], {}, jnp.ones((2, 4, 2))), ["was built for 3 features", "(2, 4, 2)"]),
-    "embedding floats first": (lambda: init(nn.ReversibleEmbedding(5, 3), (2, 4)), ["is called on integers first", 'Input(dtype="int32")']),
+    "embedding floats first": (lambda: init(nn.ReversibleEmbedding(5, 3), (2, 4)), ["looks up integers", 'Input(…, dtype="int32")']),
     "reading other vectors": (lambda: nn.ReversibleEmbedding(5, 3).apply({"embeddings": jnp.ones((5, 3))}, {}, jnp.ones((2, 4))), ["vectors of 3 features", "(2, 4)"]),
     "repeating no layer": (lambda: nn.Repeat([nn.Dense(2)], 3), ["Repeat takes a layer", "Serial"]),
     "repeating never": (lambda: nn.Repeat(nn.Dense(2), 0), ["Repeat: n", "got 0"]),
