@@ -80,10 +80,19 @@ class HeadedAttention(Composite, WeightOptions):
         return Projection(shape, use_bias=self.use_bias, **options, **shared)  # type: ignore[attr-defined]
 
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
-        last = self._parts["attention_output"]
-        sized = last.replace(shape=last.shape or inputs_of(self, x)[0].shape[-1:])  # type: ignore[attr-defined]
-        parts = {**self._parts, "attention_output": sized}
-        return Composite.build(self.with_layers(tuple(parts.values())), key, x)
+        query, value, keys, _ = inputs_of(self, x)
+        (heads, size), _, (_, found), output = self.shapes()
+        turned, last = (jax.ShapeDtypeStruct((*query.shape[:-1], heads, n), query.dtype) for n in (size, found))
+        given = {"query": query, "key": keys, "gate": query, "value": value, "attention_output": last, "rotary": turned}
+        # How wide the output is, `parts` does not know; later the kernel tells.
+        known = self._parts["attention_output"].replace(shape=output or query.shape[-1:])
+        sized = self.with_layers(tuple((self._parts | {"attention_output": known}).values()))
+        params: Params = {}
+        state: State = {}
+        for i, name in enumerate(self.names):
+            if name in given:
+                sized.init_child(i, key, given[name], params, state)
+        return params, state
 
     def check_input(self, x: Any) -> None:
         check_inputs(self, x)

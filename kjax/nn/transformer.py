@@ -6,6 +6,7 @@ from kjax import activations
 from kjax.frozen import require_int
 from kjax.nn.compose import Residual
 from kjax.nn.composite import Composite
+from kjax.nn.container import Container
 from kjax.nn.core import Dense
 from kjax.nn.layer import Layer
 from kjax.nn.multihead import MultiHeadAttention
@@ -79,6 +80,8 @@ class TransformerBlock(Composite):
         back = Dense(self.units, use_bias=self.use_bias)
         norm, drop = LayerNormalization(epsilon=self.epsilon), (Dropout(self.dropout),) * bool(self.dropout)
         return {"attention": Residual((norm, attention, *drop)), "mlp": Residual((norm, wide, back, *drop))}
+
+    build = Container.build  # nothing is computed between the two parts, so shapes can go through
 
     def forward(self: Any, x: Any) -> Any:
         return self.mlp(self.attention(x))
