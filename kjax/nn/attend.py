@@ -15,7 +15,7 @@ def inputs_of(layer: Any, x: Any) -> tuple[Any, Any, Any, Any]:
     """`(query, value, key, attention mask)` of a layer's inputs; the value stands in for the key, the query for both.
 
     Raises:
-        LayerError: another number of inputs, or a mask where the layer takes none.
+        LayerError: another number of inputs.
     """
     given = list(x) if isinstance(x, tuple | list) else [x]
     mask = unmask(given.pop())[0] if layer.use_attention_mask else None
