@@ -12,6 +12,8 @@ from kjax.nn.advanced_activations import PReLU as PReLU
 from kjax.nn.advanced_activations import ReLU as ReLU
 from kjax.nn.advanced_activations import Softmax as Softmax
 from kjax.nn.advanced_activations import ThresholdedReLU as ThresholdedReLU
+from kjax.nn.attention import AdditiveAttention as AdditiveAttention
+from kjax.nn.attention import Attention as Attention
 from kjax.nn.augment import RandomBrightness as RandomBrightness
 from kjax.nn.augment import RandomContrast as RandomContrast
 from kjax.nn.augment import RandomCrop as RandomCrop
@@ -29,6 +31,7 @@ from kjax.nn.cells import GRUCell as GRUCell
 from kjax.nn.cells import LSTMCell as LSTMCell
 from kjax.nn.cells import SimpleRNNCell as SimpleRNNCell
 from kjax.nn.cells import StackedRNNCells as StackedRNNCells
+from kjax.nn.compose import Residual as Residual
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
 from kjax.nn.conv import Conv1D as Conv1D
@@ -37,9 +40,6 @@ from kjax.nn.conv import Conv3D as Conv3D
 from kjax.nn.conv import Convolution1D as Convolution1D
 from kjax.nn.conv import Convolution2D as Convolution2D
 from kjax.nn.conv import Convolution3D as Convolution3D
-from kjax.nn.conv import ZeroPadding1D as ZeroPadding1D
-from kjax.nn.conv import ZeroPadding2D as ZeroPadding2D
-from kjax.nn.conv import ZeroPadding3D as ZeroPadding3D
 from kjax.nn.conv_transpose import Conv1DTranspose as Conv1DTranspose
 from kjax.nn.conv_transpose import Conv2DTranspose as Conv2DTranspose
 from kjax.nn.conv_transpose import Conv3DTranspose as Conv3DTranspose
@@ -71,6 +71,10 @@ from kjax.nn.depthwise import SeparableConvolution1D as SeparableConvolution1D
 from kjax.nn.depthwise import SeparableConvolution2D as SeparableConvolution2D
 from kjax.nn.einsum import Bilinear as Bilinear
 from kjax.nn.einsum import EinsumDense as EinsumDense
+from kjax.nn.embedding import PositionEmbedding as PositionEmbedding
+from kjax.nn.embedding import ReversibleEmbedding as ReversibleEmbedding
+from kjax.nn.embedding import RotaryEmbedding as RotaryEmbedding
+from kjax.nn.embedding import SinePositionEncoding as SinePositionEncoding
 from kjax.nn.errors import LayerError as LayerError
 from kjax.nn.graph import Graph as Graph
 from kjax.nn.graph import Input as Input
@@ -89,6 +93,9 @@ from kjax.nn.merging import Multiply as Multiply
 from kjax.nn.merging import Subtract as Subtract
 from kjax.nn.mix import CutMix as CutMix
 from kjax.nn.mix import MixUp as MixUp
+from kjax.nn.multihead import GroupedQueryAttention as GroupedQueryAttention
+from kjax.nn.multihead import GroupQueryAttention as GroupQueryAttention
+from kjax.nn.multihead import MultiHeadAttention as MultiHeadAttention
 from kjax.nn.node import Node as Node
 from kjax.nn.noise import ActivityRegularization as ActivityRegularization
 from kjax.nn.noise import AlphaDropout as AlphaDropout
@@ -140,6 +147,7 @@ from kjax.nn.recurrent import RNN as RNN
 from kjax.nn.recurrent import SimpleRNN as SimpleRNN
 from kjax.nn.reparametrised import SpectralNormalization as SpectralNormalization
 from kjax.nn.reparametrised import WeightNorm as WeightNorm
+from kjax.nn.repeat import Repeat as Repeat
 from kjax.nn.resize import Cropping1D as Cropping1D
 from kjax.nn.resize import Cropping2D as Cropping2D
 from kjax.nn.resize import Cropping3D as Cropping3D
@@ -149,5 +157,6 @@ from kjax.nn.resize import UpSampling3D as UpSampling3D
 from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D
+from kjax.nn.transformer import TransformerBlock as TransformerBlock
 from kjax.nn.wrappers import Bidirectional as Bidirectional
 from kjax.nn.wrappers import TimeDistributed as TimeDistributed

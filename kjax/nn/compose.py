@@ -2,12 +2,31 @@
 
 from typing import Any
 
+import jax
+
 from kjax import activations
 from kjax.nn.container import Container, Visit
-from kjax.nn.layer import Layer
+from kjax.nn.layer import Layer, Params, State
+from kjax.nn.mask import plain
 
 
-class Serial(Container):
+class Chain(Container):
+    """Base of containers that have a field `layers` and call them one after the other."""
+
+    layers: tuple[Layer, ...] = ()
+
+    def validate(self) -> None:
+        if not isinstance(self.layers, tuple):
+            raise TypeError(f"{type(self).__name__} takes a list of layers; got {self.layers!r}")
+        super().validate()
+
+    def run(self, x: Any, visit: Visit, training: bool = False) -> Any:
+        for i in range(len(self.layers)):
+            x = visit(i, i, x)
+        return x
+
+
+class Serial(Chain):
     """Layers one after the other; a layer itself.
 
     `params` and `state` are dicts keyed by layer name, without entries for layers that have none. A name is the
@@ -31,17 +50,34 @@ class Serial(Container):
     (5, 2)
     """
 
-    layers: tuple[Layer, ...] = ()
 
-    def validate(self) -> None:
-        if not isinstance(self.layers, tuple):
-            raise TypeError(f"{type(self).__name__} takes a list of layers; got {self.layers!r}")
-        super().validate()
+class Residual(Chain):
+    """What its layers, one after the other, add to their input: `x + layers(x)`. The input's mask stays.
+
+    Args:
+        layers: the layers, in order, as in `Serial`.
+
+    Raises:
+        LayerError: the layers give another shape than they take.
+
+    Source: He et al., "Deep residual learning for image recognition", 2015 (arXiv:1512.03385).
+
+    >>> import jax, jax.numpy as jnp
+    >>> from kjax import nn
+    >>> block = nn.Residual([nn.Dense(8, activation="relu"), nn.Dense(3)])
+    >>> params, state = block.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> block.apply(params, state, jnp.ones((5, 3)))[0].shape
+    (5, 3)
+    """
+
+    def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
+        return Serial(self.layers).build(key, x)  # there is nothing to add where only shapes go through
 
     def run(self, x: Any, visit: Visit, training: bool = False) -> Any:
-        for i in range(len(self.layers)):
-            x = visit(i, i, x)
-        return x
+        value, y = plain(x), plain(super().run(x, visit, training))
+        if value.shape != y.shape:
+            self.refuse(f"adds what its layers give to their input, but that has shape {y.shape}", value)
+        return value + y
 
 
 def split_activation(layer: Layer) -> tuple[Layer, Any]:

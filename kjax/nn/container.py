@@ -23,6 +23,7 @@ class Container(Layer):
     takes_mask = True
     takes_integers = True
     min_ndim = 0
+    pays_for_activity = False
 
     @property
     def layers(self) -> tuple[Layer, ...]:

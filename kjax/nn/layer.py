@@ -100,7 +100,7 @@ class Layer(Frozen):
         value = jax.tree.map(self._spec, plain(x))
         self._check_rank(value)
         params, state = self.build(key, value)
-        if getattr(self, "activity_regularizer", None) is not None:
+        if self.pays_for_activity:
             run = lambda p, s, x: plain(self.call(p, s, x, False, None)[0])  # noqa: E731
             y = jax.tree.leaves(jax.eval_shape(run, params, state, value))[0]
             state = {**state, "penalty": jnp.zeros((), at_least_float32(y.dtype))}
@@ -118,7 +118,7 @@ class Layer(Frozen):
                 f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))"
             )
         y, state = self.call(params, state, x if self.takes_mask else value, training, key)
-        if getattr(self, "activity_regularizer", None) is not None:
+        if self.pays_for_activity:
             parts = y if isinstance(y, tuple) else (y,)
             state = {**state, "penalty": sum(self._activity_penalty(*unmask(remask(part, mask))) for part in parts)}
         return remask(y, mask), state
@@ -131,7 +131,12 @@ class Layer(Frozen):
     @property
     def needs_rows(self) -> bool:
         """Whether padding rows in a batch would change what the other rows get, or the penalty."""
-        return self.mixes_examples or getattr(self, "activity_regularizer", None) is not None
+        return self.mixes_examples or self.pays_for_activity
+
+    @property
+    def pays_for_activity(self) -> bool:
+        """Whether the field `activity_regularizer` applies to the output; containers hand it on to their layers."""
+        return getattr(self, "activity_regularizer", None) is not None
 
     def __call__(self, *nodes: Any) -> Any:
         """The node that this layer gives for a node, or for a list of them: draws a graph, see `kjax.nn.Graph`."""
