@@ -227,6 +227,7 @@ class Pen:
             vertices += [*bends, b, c]
             codes += [Path.CURVE4] * 3 + [Path.LINETO]
         line = PathPatch(Path(vertices, codes), facecolor="none", edgecolor=EDGE, linewidth=0.9, zorder=2)
+        line.set_snap(False)  # so that pieces of one line meet
         self.axes.add_patch(line)
 
 

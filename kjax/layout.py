@@ -149,7 +149,23 @@ class Grid:
             down = sweep % 2 == 0
             for row in self.rows if down else reversed(self.rows):
                 self._draw(row, (self.above, self.below) if sweep > SWEEPS else (self.above if down else self.below,))
+        for path in self.paths * 3:  # one that is straight may make room for the next
+            self._straighten(path[1:-1])
         self.x -= min(self.x[i] - self.width[i] / 2 for i in range(len(self.x)))
+
+    def _straighten(self, passing: list[int]) -> None:
+        """Puts an edge's places into one line, where there is one between all that stands beside them."""
+        room = [self._room(i) for i in passing]
+        low, high = max((r[0] for r in room), default=np.inf), min((r[1] for r in room), default=-np.inf)
+        if low <= high:
+            self.x[passing] = np.clip(self.x[passing].mean(), low, high)
+
+    def _room(self, i: int) -> tuple[float, float]:
+        """Between which x a place may be moved."""
+        row = self.rows[self.rank[i]]
+        at, gaps = row.index(i), self._gaps(row)
+        low = self.x[row[at - 1]] + gaps[at - 1] if at else -np.inf
+        return low, self.x[row[at + 1]] - gaps[at] if at + 1 < len(row) else np.inf
 
     def _draw(self, row: list[int], sides: tuple[list[list[int]], ...]) -> None:
         wanted, weights = self.x[row].copy(), np.full(len(row), 1e-6)
