@@ -256,10 +256,12 @@ class Arranged:
         return left + (COLUMN + right if right else 0.0) + 2 * PAD, ROW * len(box.rows)
 
     def _port(self, i: int, number: int, end: int = 0) -> float | None:
-        """Where on a frame's border an output (`end` -1) or input is, from its middle."""
-        if i not in self.inner:
+        """Where an output (`end` -1) or input must be on a box's border, from its middle; None for anywhere."""
+        if i in self.inner:
+            inner, side = self.inner[i], 1 if self.across else 0
+            point = inner.centres[(inner.diagram.last if end else inner.diagram.first)[number]]
+            return point[side] + self.origin(i)[side] - self.sizes[i][side] / 2
+        if not self.across:
             return None
-        inner = self.inner[i]
-        point = inner.centres[(inner.diagram.last if end else inner.diagram.first)[number]]
-        side = 1 if self.across else 0
-        return point[side] + self.origin(i)[side] - self.sizes[i][side] / 2
+        half = max(len(self.diagram.boxes[i].rows) - 1, 0) * ROW / 2  # into the first row, out of the last
+        return half if end else -half

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import kjax
 from kjax import nn
-from kjax.diagram import Arranged, Options, diagram
+from kjax.diagram import ROW, Arranged, Options, diagram
 from kjax.flow import Flow
 from kjax.layout import Edge, layout, ranks
 from kjax.utils import plot_model
@@ -184,6 +184,14 @@ def test_a_skip_connection_runs_beside_straight():
     np.testing.assert_allclose([x for x, _ in found.centres], 50, atol=0.5)  # the boxes form a column
     xs = [x for x, _ in found.routes[3][2:6]]
     assert min(xs) > 100 and max(xs) - min(xs) < 1e-6
+
+
+def test_data_that_flows_to_the_right_enters_by_the_first_row_and_leaves_by_the_last():
+    found = arranged("shared", across=True)
+    for edge, route in zip(found.edges, found.routes, strict=True):
+        for i, (_, y), sign in ((edge.source, route[0], 1), (edge.target, route[-1], -1)):
+            away = (found.sizes[i][1] - ROW) / 2
+            assert y == pytest.approx(found.centres[i][1] + sign * away)
 
 
 def test_every_layer_is_there_and_what_is_special_is_marked():
