@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from kjax.flow import Flow
 from kjax.nn.container import Container
 from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
@@ -27,27 +28,16 @@ class Seen(NamedTuple):
 
 def seen(net: Layer, params: Any, state: Any, x: Any) -> list[Seen]:
     """The layers of a container in order, with the shapes that go in and come out; nothing is computed."""
-    calls: list[tuple[int, int, Any, Any]] = []
     if not isinstance(net, Container):
         return []
-
-    def visit(i: int, number: int, given: Any) -> Any:
-        y, _ = net.layers[i].apply(params.get(net.names[i], {}), state.get(net.names[i], {}), given)
-        calls.append((i, number, *(jax.tree.map(spec, tree) for tree in (given, y))))
-        return y
-
-    jax.eval_shape(lambda x: net.run(x, visit), x)
+    calls = Flow(net, params, state, x).calls
     found = []
     for i, name in enumerate(net.names):
-        own = [call for call in calls if call[0] == i]
-        feeds = [f for call in own for f in net.feeds(call[1])] if isinstance(net, Graph) else []
-        x, y = own[0][2:] if own else (None, None)
+        own = [call for call in calls if call.layer == i]
+        feeds = [f for call in own for f in net.feeds(call.number)] if isinstance(net, Graph) else []
+        x, y = (own[0].x, own[0].y) if own else (None, None)
         found.append(Seen(name, net.layers[i], params.get(name, {}), state.get(name, {}), x, y, feeds))
     return found
-
-
-def spec(a: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(a.shape, a.dtype)
 
 
 def sizes(tree: Any) -> int:

@@ -1,4 +1,4 @@
-"""Keras's small helpers for data, on NumPy arrays, and settings of the process."""
+"""Keras's small helpers: for data, on NumPy arrays; a model's picture; settings of the process."""
 
 import ctypes
 import os
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from kjax.datasets.cache import user_cache
+from kjax.drawing import plot_model as plot_model
 
 
 def to_categorical(y: Any, num_classes: int | None = None, dtype: Any = "float32") -> np.ndarray:
