@@ -15,7 +15,6 @@ from kjax.nn.container import Container, numbered
 from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
 from kjax.nn.mask import plain
-from kjax.nn.node import label
 from kjax.nn.operation import Operation
 from kjax.summary import shape
 
@@ -88,7 +87,7 @@ class Diagram(NamedTuple):
 def diagram(net: Layer, params: Any, state: Any, x: Any, options: Options) -> Diagram:
     """The boxes and lines of a network for inputs like `x`."""
     if not isinstance(net, Container):
-        name = label(net)
+        name = net.label
         net, params, state = Serial((net,)), {name: params}, {name: state}
     return Builder(net, params, state, x, options, not net.trainable, True).diagram()
 

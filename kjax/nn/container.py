@@ -140,7 +140,7 @@ def unique_names(layers: tuple[Layer, ...]) -> tuple[str, ...]:
     for name, times in given.items():
         if times > 1:
             raise ValueError(f"{times} layers are called {name!r}; give each a name of its own")
-    return numbered([layer.name or layer.default_name for layer in layers], set(given))
+    return numbered([layer.label for layer in layers], set(given))
 
 
 def numbered(names: list[str], taken: set[str]) -> tuple[str, ...]:

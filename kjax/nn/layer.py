@@ -129,6 +129,11 @@ class Layer(Frozen):
         return snake_case(type(self).__name__)
 
     @property
+    def label(self) -> str:
+        """Its name, or what a container calls it without one."""
+        return self.name or self.default_name
+
+    @property
     def needs_rows(self) -> bool:
         """Whether padding rows in a batch would change what the other rows get, or the penalty."""
         return self.mixes_examples or self.pays_for_activity

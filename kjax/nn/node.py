@@ -58,9 +58,7 @@ class Node:
         return len(self.shape)
 
     def __repr__(self) -> str:
-        name = self.call.name or (
-            "input" if self.call.layer is None else (self.call.layer.name or self.call.layer.default_name)
-        )
+        name = self.call.name or ("input" if self.call.layer is None else self.call.layer.label)
         return f"<{name} {self.shape} {self.dtype}>"
 
     def __getitem__(self, index: Any) -> "Node":
@@ -98,7 +96,7 @@ def call_on_nodes(layer: "Layer", inputs: tuple[Any, ...], donor: Any = None) ->
     for i in range(open_):
         specs = tuple(source.specs[min(i, len(source.specs) - 1)] for source in sources)
         given = specs if several else specs[0]
-        with inside(layer.name or layer.default_name, "called on " + ", ".join(map(repr, sources)), layer, given):
+        with inside(layer.label, "called on " + ", ".join(map(repr, sources)), layer, given):
             found.append(output_spec(layer, given))
     return nodes_of(Call(layer, sources, several, donor), found)
 
