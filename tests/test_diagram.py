@@ -220,6 +220,26 @@ def test_a_model_is_drawn_with_what_is_asked_for():
     assert texts(plot_model(model(), None, show_layer_names=False))[::3] == ["Input", "Dense", "Dense"]
 
 
+class Stacked(kjax.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.rest = nn.Dense(4), [nn.Dense(4), nn.Dense(4)]
+
+    def call(self, inputs):
+        h = self.first(inputs)
+        for layer in self.rest:
+            h = h + layer(h)
+        return [h, inputs * h]
+
+
+def test_a_subclass_of_model_is_drawn_and_outputs_on_the_way_are_marked():
+    own = Stacked()
+    own.build((None, 4))
+    said = texts(plot_model(own, None))[::3]
+    assert said == ["input", "first", "rest_0", "add", "rest_1", "add", "mul"]
+    assert "output" in texts(plot_model(own, None))
+
+
 def test_no_text_is_wider_than_its_box():
     figure = plot_model(model(), None, show_shapes=True)
     figure.canvas.draw()
