@@ -52,7 +52,7 @@ def flat(y):
     return [np.asarray(part) for part in jax.tree.leaves(plain(y))]
 
 
-@settings(derandomize=True, deadline=None, max_examples=6, database=None)
+@settings(derandomize=True, deadline=None, max_examples=4, database=None)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.fixed_dictionaries({name: st.booleans() for name in FLAGS}),
