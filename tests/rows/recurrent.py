@@ -13,24 +13,6 @@ KERNELS = dict(
 )  # fmt: skip
 
 
-class Leaky(nn.Cell):
-    """A cell as a user writes it."""
-
-    units: int
-    kernel_initializer: object = "glorot_uniform"
-
-    @property
-    def state_size(self):
-        return self.units
-
-    def build(self, key, x):
-        return self.weights(key, x.dtype, kernel=(x.shape[-1], self.units)), {}
-
-    def step(self, params, x, states):
-        h = 0.9 * states[0] + jnp.tanh(x @ params["kernel"])
-        return 2 * h, (h,)
-
-
 def keras_cell(make, *states):
     """Keras's cell on x and its states, as kjax's layer takes and gives them."""
 
@@ -61,7 +43,7 @@ ROWS = [
     Case(nn.GRUCell(3, reset_after=False), ((4, 2), (4, 3)), keras_cell(lambda k: k.GRUCell(3, reset_after=False), 3)),
     Case(nn.StackedRNNCells([nn.GRUCell(3), nn.SimpleRNNCell(3)]), ((4, 2), (4, 3), (4, 3)),
          keras_cell(lambda k: lambda x, s: _flat(k.StackedRNNCells([k.GRUCell(3), k.SimpleRNNCell(3)])(x, s)), 3, 3)),
-    Case(nn.RNN([nn.LSTMCell(3), nn.GRUCell(2)]), SEQUENCE, lambda k: k.RNN([k.LSTMCell(3), k.GRUCell(2)])),
+    Case(nn.RNN([nn.SimpleRNNCell(3), nn.LSTMCell(2)]), SEQUENCE, lambda k: k.RNN([k.SimpleRNNCell(3), k.LSTMCell(2)])),
     Case(nn.SimpleRNN(3, "relu6", return_sequences=True, **KERNELS), SEQUENCE, lambda k: k.SimpleRNN(3, "relu6", return_sequences=True), smooth=False),
     Case(nn.LSTM(3, go_backwards=True, dropout=0.3, recurrent_dropout=0.2), SEQUENCE, lambda k: k.LSTM(3, go_backwards=True)),
     Case(nn.GRU(3), (SEQUENCE, (3, 3)), lambda k: _with_states(k, k.GRU(3), 3)),
