@@ -29,26 +29,35 @@ def linear(x: Array) -> Array:
     return x
 
 
-def relu(x: Array, alpha: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Array:
-    """Rectified linear unit: x above `threshold`, else `alpha` * (x - threshold); `max_value` at most.
+def relu(
+    x: Array,
+    negative_slope: float = 0.0,
+    max_value: float | None = None,
+    threshold: float = 0.0,
+    *,
+    alpha: float | None = None,
+) -> Array:
+    """Rectified linear unit: x above `threshold`, else `negative_slope` * (x - threshold); `max_value` at most.
 
     Args:
-        alpha: slope up to the threshold; Keras 3 calls it `negative_slope`.
+        negative_slope: slope up to the threshold.
         max_value: where the output saturates; None: nowhere.
         threshold: where the unit switches on.
+        alpha: Keras 2's name of `negative_slope`.
 
     Raises:
         ValueError: `max_value` is negative.
 
-    >>> relu(jnp.array([-2.0, 3.0, 9.0]), alpha=0.5, max_value=6.0).tolist()
+    >>> relu(jnp.array([-2.0, 3.0, 9.0]), negative_slope=0.5, max_value=6.0).tolist()
     [-1.0, 3.0, 6.0]
     """
     if max_value is not None and max_value < 0:
         raise ValueError(f"relu: max_value must not be negative; got {max_value!r}")
-    if alpha == 0 and threshold == 0:
+    slope = negative_slope if alpha is None else alpha
+    if slope == 0 and threshold == 0:
         y = jax.nn.relu(x)  # the form that compilers fuse into a matmul or convolution
     else:
-        y = jnp.where(x <= threshold, alpha * (x - threshold) if alpha else 0.0, x)
+        y = jnp.where(x <= threshold, slope * (x - threshold) if slope else 0.0, x)
     # This comparison, like that above, sends NaN to the branch that keeps it.
     return y if max_value is None else jnp.where(y >= max_value, max_value, y)
 

@@ -111,9 +111,15 @@ def record(net: Layer, params: Any, state: Any, x: Any, prefix: str, note: Calla
     return net.run(x, visit)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
 def first_state(net: Layer, trainer: Trainer | None, key: jax.Array, x: Any) -> TrainState:
     """What `Trainer.init` gives, or without a trainer the same with nothing for an optimizer, in one program."""
+    leaves, structure = jax.tree.flatten(x)
+    return _first_state(net, trainer, key, tuple(leaves), structure)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _first_state(net: Layer, trainer: Trainer | None, key: jax.Array, leaves: Any, structure: Any) -> TrainState:
+    x = jax.tree.unflatten(structure, leaves)
     if trainer is not None:
         return trainer.init(key, x)
     net_key, train_key = jax.random.split(key)

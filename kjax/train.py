@@ -113,7 +113,7 @@ class Trainer(Frozen):
             "optimizer": lambda: optim.get(value),
             "metrics": lambda: heads.metrics_per_output(value, names),
             "loss_weight": lambda: heads.per_output(value, names, heads.number_of, "loss_weights"),
-            "output_names": lambda: tuple(value),
+            "output_names": lambda: value if value is None else tuple(value),
         }
         return getters[name]() if name in getters else value
 

@@ -128,6 +128,18 @@ def test_equal_layers_are_two_and_one_layer_called_twice_is_one():
     assert len(apart.get_weights()) == 4 and len(together.get_weights()) == 2
 
 
+def test_a_shared_block_pays_for_its_activity_at_each_call():
+    x = nn.Input(shape=(4,))
+    block = nn.Serial([nn.Activation("linear"), Dense(4, activity_regularizer="l2")], name="block")
+    net = nn.Graph(x, block(block(x)))
+    params, state = net.init(jax.random.key(0), jnp.asarray(A))
+    _, state = net.apply(params, state, A)
+    first, _ = block.apply(params["block"], {}, A)
+    second, _ = block.apply(params["block"], {}, first)
+    expected = 0.01 * (jnp.sum(first**2) + jnp.sum(second**2)) / 12
+    np.testing.assert_allclose(net.penalty(params, state), expected, rtol=1e-5)
+
+
 def test_dicts_of_outputs_come_back_as_dicts():
     x = kjax.Input(shape=(4,))
     model = kjax.Model(x, {"twice": x * 2, "sum": Dense(1)(x)})
@@ -231,6 +243,23 @@ def test_a_subclass_finds_its_layers_and_trains():
     again.compile("sgd", ["mse", "mae"])
     assert again.net == model.net
     assert [y.shape for y in model.predict(A)] == [(12, 2), (12, 1)]
+
+
+class FromDict(kjax.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = Dense(1)
+
+    def call(self, x):
+        return self.dense(x["a"]) * x["b"][:, :1]
+
+
+def test_a_subclass_may_take_a_dict():
+    model = FromDict()
+    model.compile("sgd", "mse")
+    model.fit(X, SIZE, batch_size=5, epochs=2, verbose=0)
+    assert model.predict(X).shape == (12, 1)
+    assert "body of FromDict" in repr(model.trainer)
 
 
 class Regressor(kjax.Model):

@@ -93,13 +93,12 @@ class Container(Layer):
         new_state, called = dict(state), set()
 
         def visit(i: int, number: int, given: Any) -> Any:
-            before = new_state.get(self.names[i], {}).get("penalty") if i in called else None
+            before = new_state.get(self.names[i], {}) if i in called else {}
             called.add(i)
             own_key = jax.random.fold_in(key, number) if key is not None and self.layers[i].draws else None
             y = self.apply_child(i, own_key, given, params, new_state, training)
-            if before is not None:  # a shared layer costs as often as it is called
-                own = new_state[self.names[i]]
-                new_state[self.names[i]] = {**own, "penalty": own["penalty"] + before}
+            if before:
+                new_state[self.names[i]] = with_earlier(new_state[self.names[i]], before)
             return y
 
         return self.run(x, visit, training), new_state
@@ -132,6 +131,15 @@ class Container(Layer):
 
     def _named(self) -> Iterator[tuple[str, Layer]]:
         return zip(self.names, self.layers, strict=True)
+
+
+def with_earlier(state: State, before: State) -> State:
+    """A state whose penalties count those of an earlier call too: a shared layer costs as often as it is called."""
+    return {
+        name: value + before[name] if name == "penalty"
+        else with_earlier(value, before.get(name, {})) if isinstance(value, dict) else value
+        for name, value in state.items()
+    }  # fmt: skip
 
 
 def unique_names(layers: tuple[Layer, ...]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def arrays(x, dtype=None):
 def prepared(case, dtype=np.float32):
     """The layer's input, and its params and state with random numbers in them."""
     x = arrays(case.input(dtype))
-    params, state = jax.jit(case.layer.init)(jax.random.key(0), x)
+    params, state = jax.eval_shape(case.layer.init, jax.random.key(0), x)
     return x, randomised(params), randomised(state, 1)
 
 
@@ -38,9 +38,18 @@ def one(y):
     return jnp.stack([jnp.asarray(part) for part in plain(y)]) if isinstance(y, tuple | list) else unmask(y)[0]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def init(layer, x):
+    return layer.init(jax.random.key(0), x)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def apply(layer, params, state, x, training, key=None):
-    y, state = layer.apply(params, state, x, training, key)
+    return apply_to_one(functools.partial(layer.apply, training=training, key=key), params, state, x)
+
+
+def apply_to_one(step, params, state, x):
+    y, state = step(params, state, x)
     return one(y), state
 
 
@@ -111,10 +120,11 @@ def test_jit_is_eager_and_vmap_is_a_loop(case):
     def run(params, x):
         return output(case.layer, params, state, x, training=True, key=key)
 
-    eager = run(params, x)
-    compiled = jax.jit(run)
+    def compiled(params, x):
+        return apply(case.layer, params, state, x, True, key)[0]
+
     # A fused multiply-add rounds once where two operations round twice.
-    np.testing.assert_allclose(compiled(params, x), eager, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(compiled(params, x), run(params, x), rtol=2e-6, atol=2e-6)
     many = jax.tree.map(lambda a: np.stack([a, a * np.asarray(2, a.dtype)]), params)
     xs = jax.tree.map(lambda a: np.stack([a, a]), x)
     loop = [compiled(jax.tree.map(lambda a, i=i: a[i], many), x) for i in range(2)]
@@ -122,22 +132,27 @@ def test_jit_is_eager_and_vmap_is_a_loop(case):
 
 
 @every_case
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float64])  # float32 is everywhere else
 def test_the_dtype_of_the_input_is_kept(case, dtype):
     if case.integers:
         case = dataclasses.replace(case, layer=case.layer.replace(dtype=dtype))
     with jax.enable_x64(dtype == jnp.float64):
         x = case.input(np.float64 if dtype == jnp.float64 else np.float32)
         x = arrays(x, None if case.integers else dtype)
-        params, state = jax.jit(case.layer.init)(jax.random.key(0), x)
-        y, new_state = apply(case.layer, params, state, x, training=True, key=jax.random.key(0))
+        if dtype == jnp.float64:  # its numbers are checked with the gradients
+            params, state = jax.eval_shape(case.layer.init, jax.random.key(0), x)
+            step = functools.partial(case.layer.apply, training=True, key=jax.random.key(0))
+            y, new_state = jax.eval_shape(lambda *args: apply_to_one(step, *args), params, state, x)
+        else:
+            params, state = init(case.layer, x)
+            y, new_state = apply(case.layer, params, state, x, True, jax.random.key(0))
         assert y.dtype == dtype
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} <= {jnp.dtype(dtype)}
         assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, state)
         # Within the small type's rounding of the float32 result.
-        if dtype in (jnp.bfloat16, jnp.float16) and not case.integers and not case.layer.draws:
+        if dtype != jnp.float64 and not case.integers and not case.layer.draws:
             wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a, np.float32)), (params, state, x))
-            reference = apply(case.layer, *wide, training=True)[0]
+            reference = apply(case.layer, *wide, True)[0]
             np.testing.assert_allclose(np.asarray(y, np.float32), reference, rtol=0.05, atol=0.06)
 
 
@@ -157,16 +172,10 @@ def test_equal_layers_are_equal_hash_alike_pickle_and_share_a_compilation(case):
     copy = pickle.loads(pickle.dumps(case.layer))
     assert copy == case.layer and hash(copy) == hash(case.layer) and copy is not case.layer
     assert case.layer.replace(name="other") != case.layer
-    traces = []
-
-    def run(layer, params, x):
-        traces.append(layer)
-        return output(layer, params, state, x)
-
-    compiled = jax.jit(run, static_argnums=0)
-    compiled(case.layer, params, x)
-    compiled(copy, params, jax.tree.map(np.zeros_like, x))
-    assert len(traces) == 1
+    apply(case.layer, params, state, x, False)
+    compiled = apply._cache_size()
+    apply(copy, params, state, jax.tree.map(np.zeros_like, x), False)
+    assert apply._cache_size() == compiled
 
 
 @every_case
