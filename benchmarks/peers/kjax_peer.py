@@ -10,7 +10,7 @@ import kjax
 from benchmarks.peers import kjax_layers
 from benchmarks.spec import walk
 from benchmarks.workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Workload
-from kjax import layers, losses, optim
+from kjax import losses, optim
 
 
 class Peer:
@@ -41,27 +41,8 @@ def loss(workload: Workload) -> Any:
 
 
 def network(workload: Workload) -> list[Any]:
-    named = [(name, layer) for name, layer, _, _ in walk(workload.spec, workload.shape)]
-    first, *rest = [LAYERS[kind](*arguments, name=name) for name, (kind, *arguments) in named]
+    rows = walk(workload.spec, workload.shape)
+    first, *rest = [
+        kjax_layers.made(kind, arguments, shape).replace(name=name) for name, (kind, *arguments), shape, _ in rows
+    ]
     return [first.replace(input_shape=workload.shape), *rest]
-
-
-def conv(filters: int, padding: str, activation: str | None, **options: Any) -> Any:
-    return layers.Conv2D(filters, (3, 3), padding=padding, activation=activation, **options)
-
-
-LAYERS = {
-    "dense": layers.Dense,
-    "conv": conv,
-    "pool": layers.MaxPooling2D,
-    "dropout": layers.Dropout,
-    "flatten": layers.Flatten,
-    "average": layers.GlobalAveragePooling2D,
-    "embedding": layers.Embedding,
-    "stem": kjax_layers.Stem,
-    "block": kjax_layers.Block,
-    "positions": kjax_layers.Positions,
-    "lstm": kjax_layers.LSTM,
-    "decoder": kjax_layers.Decoder,
-    "layernorm": kjax_layers.LayerNorm,
-}
