@@ -174,7 +174,7 @@ def test_equal_layers_are_equal_hash_alike_pickle_and_share_a_compilation(case):
     assert case.layer.replace(name="other") != case.layer
     apply(case.layer, params, state, x, False)
     compiled = apply._cache_size()
-    apply(copy, params, state, jax.tree.map(np.zeros_like, x), False)
+    apply(copy, params, state, arrays(jax.tree.map(np.zeros_like, x)), False)
     assert apply._cache_size() == compiled
 
 
