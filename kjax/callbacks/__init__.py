@@ -3,6 +3,7 @@
 from kjax.callbacks.base import Callback as Callback
 from kjax.callbacks.checkpoint import ModelCheckpoint as ModelCheckpoint
 from kjax.callbacks.history import History as History
+from kjax.callbacks.live import LivePlot as LivePlot
 from kjax.callbacks.loggers import CSVLogger as CSVLogger
 from kjax.callbacks.loggers import JSONLogger as JSONLogger
 from kjax.callbacks.loggers import RemoteMonitor as RemoteMonitor
@@ -13,3 +14,4 @@ from kjax.callbacks.simple import LambdaCallback as LambdaCallback
 from kjax.callbacks.simple import SwapEMAWeights as SwapEMAWeights
 from kjax.callbacks.simple import TerminateOnNaN as TerminateOnNaN
 from kjax.callbacks.simple import Timer as Timer
+from kjax.callbacks.tensorboard import TensorBoard as TensorBoard
