@@ -116,28 +116,30 @@ class Hooks:
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(dict(params))
-        self._listeners = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in HOOKS}
+        listening = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in HOOKS}
+        self._functions = {hook: [getattr(c, hook) for c in heard] for hook, heard in listening.items()}
+        self._single = {hook: any(c.between_steps for c in heard) for hook, heard in listening.items()}
 
     def hears(self, hook: str) -> bool:
         """Whether any callback overrides a hook."""
-        return bool(self._listeners[hook])
+        return bool(self._functions[hook])
 
     def single(self, kind: str) -> bool:
         """Whether a callback must act between the steps of a "train" or "test"."""
-        batches = self._listeners[f"on_{kind}_batch_begin"] + self._listeners[f"on_{kind}_batch_end"]
-        return any(callback.between_steps for callback in batches)
+        return self._single[f"on_{kind}_batch_begin"] or self._single[f"on_{kind}_batch_end"]
 
     def call(self, hook: str, *number: int, logs: Logs | None = None) -> None:
         """Calls a hook of all callbacks, with one dict for all."""
         logs = {} if logs is None else logs
-        for callback in self._listeners[hook]:
-            getattr(callback, hook)(*number, logs)
+        for function in self._functions[hook]:
+            function(*number, logs)
 
     def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
-        """Calls a hook for each of some batches."""
-        if self.hears(hook):
-            for batch in batches:
-                self.call(hook, batch, logs=logs)
+        """Calls a hook of all callbacks for each of some batches."""
+        logs, functions = {} if logs is None else logs, self._functions[hook]
+        for batch in batches if functions else ():
+            for function in functions:
+                function(batch, logs)
 
 
 def listed(callbacks: Any, owner: str) -> Sequence[Callback]:
