@@ -93,11 +93,11 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
     data, validation = feed.place(data), validation and feed.place(validation)
-    about = {**dataclasses.asdict(plan), "metrics": known_logs(model, validation is not None, callbacks)}
-    hooks = Hooks([*callbacks, history], model, "fit", about | sizes(data, plan.batch_size, verbose))
-    pace = Pace(verbose, hooks.single("train"))
+    known = known_logs(model, validation is not None, callbacks)
+    about = {**dataclasses.asdict(plan), **sizes(data, plan.batch_size, verbose), "metrics": known}
+    hooks = Hooks([*callbacks, history], model, "fit", about)
+    pace, progress, logs = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose), {}
     model.stop_training = False
-    progress, logs = Progress(plan.epochs, verbose), {}
     with interruptible() as interrupted, contextlib.closing(progress):
         hooks.call("on_train_begin")
         try:
@@ -106,8 +106,7 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
                 epoch = Epoch(model.compiled, model.state, data, plan.batch_size, order(model, examples(data), plan))
                 progress.epoch_begin(number, epoch.steps)
                 logs = _train(model, epoch, pace, hooks, progress, interrupted)
-                held_out = {} if validation is None else evaluate(model, validation, plan.batch_size, hooks)
-                logs |= {f"val_{name}": value for name, value in held_out.items()}
+                logs |= _validate(model, validation, plan, hooks)
                 progress.epoch_end(logs)
                 hooks.call("on_epoch_end", number, logs=logs)
                 if model.stop_training:
@@ -116,6 +115,12 @@ def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callba
             print(f"\nInterrupted in epoch {number + 1}: the model keeps its last finished step.", file=sys.stderr)
         hooks.call("on_train_end", logs=logs)
     return history
+
+
+def _validate(model: Any, data: Any, plan: Plan, hooks: Hooks) -> dict[str, float]:
+    """The means over the examples held out, if there are any."""
+    found = {} if data is None else evaluate(model, data, plan.batch_size, hooks)
+    return {f"val_{name}": value for name, value in found.items()}
 
 
 def known_logs(model: Any, validates: bool, callbacks: Sequence[Callback]) -> list[str] | None:

@@ -280,7 +280,10 @@ class Model(Network):
         return_dict: bool = False,
         callbacks: Callback | Sequence[Callback] | None = None,
     ) -> Any:
-        """The loss, or a list of the loss and the metrics (`metrics_names` has the order), over all examples."""
+        """The loss, or a list of the loss and the metrics (`metrics_names` has the order), over all examples.
+
+        `callbacks` get their hooks for tests called.
+        """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "evaluate")
         data = self._batch(x, y, sample_weight)

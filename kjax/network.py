@@ -227,7 +227,10 @@ class Network:
         verbose: int = 0,
         callbacks: Callback | Sequence[Callback] | None = None,
     ) -> Any:
-        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`."""
+        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`.
+
+        `callbacks` get their hooks for predictions called.
+        """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "predict")
         x, _ = self._input(x), self.state

@@ -42,6 +42,8 @@ class TensorBoard(Callback):
     Source: Keras's `TensorBoard`.
     """
 
+    _batches, _training, _tracing = 0, False, False
+
     def __init__(
         self,
         log_dir: str | os.PathLike[str] = "logs",
@@ -67,7 +69,6 @@ class TensorBoard(Callback):
             self.on_train_batch_begin = self._before_batch  # type: ignore[method-assign]
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
         self._writers: dict[str, Any] = {}
-        self._batches, self._training, self._tracing = 0, False, False
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:
