@@ -21,13 +21,19 @@ KEPT = 128
 
 
 class Compiled:
-    """A trainer's `train_step`, `eval_step`, `train_rows` and `eval_rows`; states and totals are donated."""
+    """A trainer's `train_step`, `eval_step`, `train_rows` and `eval_rows`; states and totals are donated.
 
-    def __init__(self, trainer: Trainer):
-        numbers, self._structure = jax.tree.flatten(trainer)
+    Args:
+        trainer: what it is about.
+        before: the same for a trainer that may differ in numbers alone; what was found out for it is kept then.
+    """
+
+    def __init__(self, trainer: Trainer, before: "Compiled | None" = None):
+        numbers, structure = jax.tree.flatten(trainer)
+        self._structure: Any = structure
         self._numbers = [jnp.asarray(number) for number in numbers]  # stay weakly typed, as Python's own
         self.trainer = trainer
-        self._sums: dict[Any, Sums] = {}
+        self._sums: dict[Any, Sums] = before._sums if before and before._structure == structure else {}
         self.train_step, self.eval_step = self._bound("train_step", 1), self._bound("eval_step")
         self.train_rows, self.eval_rows = self._bound("train_rows", 1, 2), self._bound("eval_rows", 2)
 

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from kjax import feed
-from kjax.callbacks import Callback, History
+from kjax.callbacks import History, LambdaCallback
+from kjax.callbacks.base import Callback, Hooks, overrides
 from kjax.compiled import Compiled
 from kjax.data import batch_rows
 from kjax.data import rows as examples
@@ -48,6 +49,7 @@ class Epoch:
         self.rows = batch_rows(n, size, order, self._sums.takes_padding)
         self.steps = sum(map(len, self.rows))
         self.totals = self._sums.empty()
+        self._fetched: tuple[Any, dict[str, float]] = (None, {})
 
     def dispatches(self, pace: "Pace") -> Iterator[tuple[int, tuple[Any, ...], bool]]:
         """For each dispatch: the steps done after it, what `train_rows` takes after totals, whether there is padding.
@@ -66,8 +68,10 @@ class Epoch:
                 start = stop
 
     def logs(self) -> dict[str, float]:
-        """The loss and metrics so far."""
-        return self._sums.logs(self.totals)
+        """The loss and metrics so far, fetched from the device once."""
+        if self._fetched[0] is not self.totals:
+            self._fetched = self.totals, self._sums.logs(self.totals)
+        return dict(self._fetched[1])
 
 
 class Pace:
@@ -88,67 +92,94 @@ class Pace:
 def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callbacks: Sequence[Callback]) -> History:
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
-    hooks = [*callbacks, history]
     data, validation = feed.place(data), validation and feed.place(validation)
-    _introduce(hooks, model, data, plan, verbose)
-    pace = Pace(verbose, any(hook.wants_batches() for hook in hooks))
+    known = known_logs(model, validation is not None, callbacks)
+    about = {**dataclasses.asdict(plan), **sizes(data, plan.batch_size, verbose), "metrics": known}
+    hooks = Hooks([*callbacks, history], model, "fit", about)
+    pace, progress, logs = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose), {}
     model.stop_training = False
-    progress = Progress(plan.epochs, verbose)
     with interruptible() as interrupted, contextlib.closing(progress):
-        _call(hooks, "on_train_begin")
+        hooks.call("on_train_begin")
         try:
             for number in range(plan.initial_epoch, plan.epochs):
-                _call(hooks, "on_epoch_begin", number)
+                hooks.call("on_epoch_begin", number)
                 epoch = Epoch(model.compiled, model.state, data, plan.batch_size, order(model, examples(data), plan))
                 progress.epoch_begin(number, epoch.steps)
                 logs = _train(model, epoch, pace, hooks, progress, interrupted)
-                held_out = {} if validation is None else evaluate(model, validation, plan.batch_size)
-                logs |= {f"val_{name}": value for name, value in held_out.items()}
+                logs |= _validate(model, validation, plan, hooks)
                 progress.epoch_end(logs)
-                _call(hooks, "on_epoch_end", number, logs)
+                hooks.call("on_epoch_end", number, logs=logs)
                 if model.stop_training:
                     break
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {number + 1}: the model keeps its last finished step.", file=sys.stderr)
-        _call(hooks, "on_train_end")
+        hooks.call("on_train_end", logs=logs)
     return history
 
 
-def _introduce(hooks: Sequence[Callback], model: Any, data: Any, plan: Plan, verbose: int) -> None:
+def _validate(model: Any, data: Any, plan: Plan, hooks: Hooks) -> dict[str, float]:
+    """The means over the examples held out, if there are any."""
+    found = {} if data is None else evaluate(model, data, plan.batch_size, hooks)
+    return {f"val_{name}": value for name, value in found.items()}
+
+
+def known_logs(model: Any, validates: bool, callbacks: Sequence[Callback]) -> list[str] | None:
+    """The names in the logs of an epoch; None where a callback of the user's may add some."""
+    for callback in callbacks:
+        own = type(callback) is not LambdaCallback and type(callback).__module__.startswith("kjax.callbacks.")
+        if not own and any(overrides(callback, hook) for hook in ("on_epoch_begin", "on_epoch_end")):
+            return None
+    names = model.trainer.log_names
+    return [*names, *(f"val_{name}" for name in names if validates)]
+
+
+def sizes(data: Any, batch_size: int, verbose: int) -> dict[str, Any]:
+    """What callbacks are told about any run."""
     n = examples(data)
-    params = {**dataclasses.asdict(plan), "steps": -(-n // plan.batch_size), "samples": n, "verbose": verbose}
-    for hook in hooks:
-        hook.set_model(model)
-        hook.set_params(dict(params))
+    return {"batch_size": batch_size, "steps": -(-n // batch_size), "samples": n, "verbose": verbose}
 
 
 def _train(
-    model: Any, epoch: Epoch, pace: "Pace", hooks: Sequence[Callback], progress: Progress, interrupted: Callable
+    model: Any, epoch: Epoch, pace: "Pace", hooks: Hooks, progress: Progress, interrupted: Callable
 ) -> dict[str, float]:
-    """One pass over the data; the means over it."""
+    """One pass over the data, or up to where a callback stops it; the means over it."""
+    first = 0
     for done, batches, padded in epoch.dispatches(pace):
         interrupted()
-        if pace.single:
-            _call(hooks, "on_train_batch_begin", done - 1)
+        hooks.call_each("on_train_batch_begin", range(first, done))
         arguments = model.state, epoch.totals, *batches
         model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
-        jax.block_until_ready(epoch.totals)
-        if pace.single or progress.verbose == 1:
-            progress.update(done, logs := epoch.logs())
-        if pace.single:
-            _call(hooks, "on_train_batch_end", done - 1, logs)
+        _report(epoch, progress, hooks, "on_train_batch_end", range(first, done))
+        first = done
+        if model.stop_training:
+            break
     return epoch.logs()
 
 
-def evaluate(model: Any, data: Any, batch_size: int, progress: Progress | None = None) -> dict[str, float]:
+def _report(epoch: Epoch, progress: Progress, hooks: Hooks, hook: str, batches: range) -> None:
+    """Waits for the batches, and shows where the epoch stands to those who look."""
+    jax.block_until_ready(epoch.totals)
+    if progress.moves:
+        progress.update(batches.stop, epoch.logs())
+    if hooks.hears(hook):
+        hooks.call_each(hook, batches, epoch.logs())
+
+
+def evaluate(
+    model: Any, data: Any, batch_size: int, hooks: Hooks, progress: Progress | None = None
+) -> dict[str, float]:
     """The means over all examples."""
-    epoch = Epoch(model.compiled, model.state, feed.place(data), batch_size)
-    for done, batches, padded in epoch.dispatches(Pace(progress.verbose if progress else 0)):
+    progress = progress or Progress(1, 0)
+    hooks.call("on_test_begin")
+    epoch, first = Epoch(model.compiled, model.state, feed.place(data), batch_size), 0
+    for done, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"))):
+        hooks.call_each("on_test_batch_begin", range(first, done))
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
-        jax.block_until_ready(epoch.totals)
-        if progress:
-            progress.update(done, epoch.logs())
-    return epoch.logs()
+        _report(epoch, progress, hooks, "on_test_batch_end", range(first, done))
+        first = done
+    logs = epoch.logs()
+    hooks.call("on_test_end", logs=logs)
+    return logs
 
 
 def order(model: Any, n: int, plan: Plan) -> np.ndarray:
@@ -162,11 +193,6 @@ def order(model: Any, n: int, plan: Plan) -> np.ndarray:
         full = [batches[i] for i in generator.permutation(n // plan.batch_size)]
         return np.concatenate([*full, *batches[n // plan.batch_size :]])
     return generator.permutation(n)
-
-
-def _call(hooks: Sequence[Callback], name: str, *arguments: Any) -> None:
-    for hook in hooks:
-        getattr(hook, name)(*arguments)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import numpy as np
 from kjax import data as arrays
 from kjax import loop, losses
 from kjax.callbacks import Callback, History
+from kjax.callbacks.base import Hooks
+from kjax.callbacks.base import listed as listed_callbacks
 from kjax.compiled import Compiled, first_optimizer_state
 from kjax.frozen import explained, require_int
 from kjax.heads import in_order
@@ -73,7 +75,7 @@ class Model(Network):
     def compiled(self) -> Compiled:
         """The trainer's functions, compiled."""
         if self._compiled is None or self._compiled.trainer is not self._trainer:
-            self._compiled = Compiled(self.trainer)
+            self._compiled = Compiled(self.trainer, self._compiled)
         return self._compiled
 
     @property
@@ -206,7 +208,7 @@ class Model(Network):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int = 1,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool | str = True,
@@ -224,7 +226,7 @@ class Model(Network):
             batch_size: examples per step, 32 by default; a last short batch counts each of its examples once.
             epochs: the epoch to stop at, counted from 1.
             verbose: 0 silent, 1 a progress bar, 2 a line per epoch.
-            callbacks: objects with Keras's hooks.
+            callbacks: objects of `kjax.callbacks`, one or a list of them.
             validation_split: the share of the examples, from the end, to validate on.
             validation_data: `(x, y)` or `(x, y, sample_weight)` to validate on.
             shuffle: whether to draw a new order every epoch; "batch" shuffles whole batches.
@@ -242,10 +244,7 @@ class Model(Network):
         """
         batch_size = 32 if batch_size is None else batch_size
         self._check_counts(batch_size, epochs, initial_epoch, verbose)
-        callbacks = list(callbacks or ())
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"fit: callbacks are objects of kjax.callbacks.Callback; got {callback!r}")
+        callbacks = listed_callbacks(callbacks, "fit")
         data = self._batch(x, y, sample_weight)
         validation = self._validation(validation_data)
         if validation is None and validation_split:
@@ -279,16 +278,22 @@ class Model(Network):
         verbose: int = 1,
         sample_weight: Any = None,
         return_dict: bool = False,
+        callbacks: Callback | Sequence[Callback] | None = None,
     ) -> Any:
-        """The loss, or a list of the loss and the metrics (`metrics_names` has the order), over all examples."""
+        """The loss, or a list of the loss and the metrics (`metrics_names` has the order), over all examples.
+
+        `callbacks` get their hooks for tests called.
+        """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "evaluate")
         data = self._batch(x, y, sample_weight)
+        about = loop.sizes(data, batch_size, verbose)
+        hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
         progress = Progress(1, verbose)
-        progress.epoch_begin(None, -(-arrays.rows(data) // batch_size))
-        logs = loop.evaluate(self, data, batch_size, progress if verbose == 1 else None)
-        progress.epoch_end(logs)
-        progress.close()
+        with contextlib.closing(progress):
+            progress.epoch_begin(None, about["steps"])
+            logs = loop.evaluate(self, data, batch_size, hooks, progress)
+            progress.epoch_end(logs)
         return logs if return_dict else listed(logs)
 
     @explained

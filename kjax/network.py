@@ -3,7 +3,7 @@
 import fnmatch
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
+from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
 from kjax.frozen import explained, require_int, suggest, tuples
 from kjax.heads import in_order, input_names
@@ -219,18 +220,41 @@ class Network:
     # Using it.
 
     @explained
-    def predict(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> Any:
-        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`."""
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int = 0,
+        callbacks: Callback | Sequence[Callback] | None = None,
+    ) -> Any:
+        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`.
+
+        `callbacks` get their hooks for predictions called.
+        """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "predict")
-        x, state = self._input(x), self.state
+        x, _ = self._input(x), self.state
         n = arrays.check_rows(x)
         size = arrays.power_of_two(n, batch_size)
+        about = {"batch_size": batch_size, "steps": -(-n // size), "samples": n, "verbose": verbose}
+        parts = self._predicted(x, n, size, Hooks(callbacks, self, "predict", about))
         if n == size:
-            return on_host(self.outputs(state.params, state.state, x))
-        parts = [arrays.pad_rows(arrays.cut(x, i, i + size), size) for i in range(0, n, size)]
-        ys = [self.outputs(state.params, state.state, part) for part in parts]
-        return on_host(jax.tree.map(lambda *own: np.concatenate([np.asarray(y) for y in own])[:n], *ys))
+            return on_host(parts[0])
+        return on_host(jax.tree.map(lambda *own: np.concatenate([np.asarray(y) for y in own])[:n], *parts))
+
+    def _predicted(self, x: Any, n: int, size: int, hooks: Hooks) -> list[Any]:
+        """The outputs of each batch, those of the padding of the last one too."""
+        hooks.call("on_predict_begin")
+        state, parts = self.state, []
+        for i, start in enumerate(range(0, n, size)):
+            hooks.call("on_predict_batch_begin", i)
+            part = x if n == size else arrays.pad_rows(arrays.cut(x, start, start + size), size)
+            parts.append(self.outputs(state.params, state.state, part))
+            if hooks.hears("on_predict_batch_end"):
+                found = on_host(arrays.cut(parts[-1], 0, n - start))
+                hooks.call("on_predict_batch_end", i, logs={"outputs": found})
+        hooks.call("on_predict_end")
+        return parts
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, of just this size."""

@@ -1,0 +1,161 @@
+"""What happens between epochs and batches: Keras's hooks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+Logs = dict[str, Any]
+
+
+class Callback:
+    """Base of all callbacks: override the hooks you need.
+
+    `fit`, `evaluate` and `predict` set `model` and `params`: `steps`, `samples`, `batch_size`, `verbose`, and for `fit`
+    also `epochs`, `initial_epoch`, `shuffle`, and `metrics`, the names in an epoch's logs (None where a callback of
+    yours may add some). Within `fit`, the hooks for tests are called around each validation. `logs` is one dict for
+    all callbacks: what one of them adds at the end of an epoch, the later ones and the `History` see.
+
+    Setting `model.stop_training = True` ends `fit`: after the step at hand, validation and `on_epoch_end` included.
+
+    >>> import kjax, numpy as np
+    >>> class Patience(Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         self.model.stop_training = logs["loss"] < 0.5
+    >>> model = kjax.Sequential([kjax.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(kjax.optim.SGD(0.1), "mse")
+    >>> history = model.fit(np.eye(2), np.ones((2, 1)), epochs=99, verbose=0, callbacks=[Patience()])
+    >>> history.history["loss"][-1] < 0.5 and len(history.epoch) < 99
+    True
+    """
+
+    model: Any = None
+    params: dict[str, Any] = {}  # noqa: RUF012 - every run gives every callback its own
+
+    between_steps: bool = True
+    """Whether hooks for batches must run between the steps, so that they see the model after each of them. It costs
+    speed, for many steps run in one compiled loop otherwise. With False, `…_batch_begin` is called for all batches
+    of a loop before it and `…_batch_end` for all of them after it, with the logs at its end."""
+
+    def set_model(self, model: Any) -> None:
+        """Called first, with the model that is to run."""
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Called second, with what is known of the run."""
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called once, before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called once, after the last epoch or an interrupt, with the last epoch's logs."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before an epoch; epochs count from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after an epoch with its means, `val_` ones included."""
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """The older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """The older name of `on_train_batch_end`."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch; batches count from 0 in each epoch."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch with the means over the epoch so far."""
+        self.on_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before an evaluation."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after an evaluation, with its means."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch of an evaluation."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch of an evaluation, with the means so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before a prediction."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after a prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch of a prediction."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a batch of a prediction; `logs["outputs"]` is what it gave."""
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
+
+
+class Hooks:
+    """The callbacks of a run, each hook called only where one overrides it.
+
+    Args:
+        callbacks: a callback, a list of them, or None.
+        model: what they are told to be about.
+        owner: what is called, for errors.
+        params: what they are told about it.
+
+    Raises:
+        TypeError: something in the list is no callback.
+    """
+
+    def __init__(self, callbacks: Any, model: Any, owner: str, params: dict[str, Any]):
+        self.callbacks = listed(callbacks, owner)
+        for callback in self.callbacks:
+            callback.set_model(model)
+            callback.set_params(dict(params))
+        listening = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in HOOKS}
+        self._functions = {hook: [getattr(c, hook) for c in heard] for hook, heard in listening.items()}
+        self._single = {hook: any(c.between_steps for c in heard) for hook, heard in listening.items()}
+
+    def hears(self, hook: str) -> bool:
+        """Whether any callback overrides a hook."""
+        return bool(self._functions[hook])
+
+    def single(self, kind: str) -> bool:
+        """Whether a callback must act between the steps of a "train" or "test"."""
+        return self._single[f"on_{kind}_batch_begin"] or self._single[f"on_{kind}_batch_end"]
+
+    def call(self, hook: str, *number: int, logs: Logs | None = None) -> None:
+        """Calls a hook of all callbacks, with one dict for all."""
+        logs = {} if logs is None else logs
+        for function in self._functions[hook]:
+            function(*number, logs)
+
+    def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
+        """Calls a hook of all callbacks for each of some batches."""
+        logs, functions = {} if logs is None else logs, self._functions[hook]
+        for batch in batches if functions else ():
+            for function in functions:
+                function(batch, logs)
+
+
+def listed(callbacks: Any, owner: str) -> Sequence[Callback]:
+    """The callbacks as a list of their own.
+
+    Raises:
+        TypeError: something in it is no callback.
+    """
+    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"{owner}: callbacks are objects of kjax.callbacks.Callback; got {callback!r}")
+    return found
+
+
+def overrides(callback: Callback, hook: str) -> bool:
+    """Whether a callback defines a hook, in its class or as an attribute."""
+    own = getattr(getattr(callback, hook), "__func__", None)
+    return own is not getattr(Callback, hook) or (hook in OLDER and overrides(callback, OLDER[hook]))
