@@ -18,6 +18,7 @@ from kjax import train as train
 from kjax import utils as utils
 from kjax.model import Model as Model
 from kjax.nn.graph import Input as Input
+from kjax.saving import load_model as load_model
 from kjax.sequential import Sequential as Sequential
 from kjax.tuning import lr_range as lr_range
 from kjax.version import __version__ as __version__

@@ -19,10 +19,11 @@ from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
 from kjax.progress import Progress
+from kjax.savable import Savable
 from kjax.train import Trainer
 
 
-class Model(Network):
+class Model(Savable, Network):
     """A network that trains: any layer, with Keras's `compile`, `fit`, `evaluate`, `predict`.
 
     Args:

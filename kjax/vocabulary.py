@@ -23,6 +23,8 @@ class Vocabulary(Frozen):
     """
 
     modes: ClassVar[tuple[str, ...]] = OUTPUT_MODES
+    files: ClassVar[tuple[str, ...]] = ("vocabulary",)
+    """Fields that may name a file, which is read at once; a saved model may not make its reader do so."""
 
     def read(self, value: Any) -> Any:
         """A value of a vocabulary or its file as a token."""

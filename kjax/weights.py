@@ -1,12 +1,14 @@
 """A network's arrays in the order and under the names that people know: layer after layer, kernel before bias."""
 
+import json
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kjax.frozen import suggest
@@ -84,22 +86,65 @@ def fitted(values: Sequence[Any], old: Sequence[Any], names: Sequence[str]) -> l
     return [jax.numpy.array(a, o.dtype) for a, o in zip(arrays, old, strict=True)]
 
 
-def write(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
-    """Writes a safetensors file whole or not at all."""
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
+}  # fmt: skip
+"""What safetensors calls the dtypes that networks have."""
+
+
+def write(path: str | os.PathLike[str], arrays: dict[str, Any], **metadata: str) -> None:
+    """Writes a safetensors file whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; says why, and an older file is as it was.
+    """
     from safetensors.numpy import save
 
-    data = save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, {"format": "kjax", "kjax": __version__})
+    told = {"format": "kjax", "kjax": __version__, **metadata}
+    data = save({n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}, told)
     target = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        replace(target, data)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: nothing was saved", os.fspath(target)) from error
+
+
+def replace(target: pathlib.Path, data: bytes) -> None:
+    """Puts a file in another's place in one step, once it is on the disk. A new file, so it has the usual rights."""
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}"
+    try:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def contents(path: str | os.PathLike[str], what: str = "weights") -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a safetensors file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no safetensors file, or a damaged one.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    data = pathlib.Path(path).read_bytes()
+    try:
+        arrays = {
+            name: np.frombuffer(found["data"], jnp.dtype(DTYPES[found["dtype"]])).reshape(found["shape"])
+            for name, found in deserialize(data)
+        }
+        # The library has checked the header by now.
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)} is no whole safetensors file ({error}): save the {what} again") from None
+    return arrays, metadata
 
 
 def read(path: str | os.PathLike[str], shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -109,17 +154,18 @@ def read(path: str | os.PathLike[str], shapes: dict[str, tuple[int, ...]]) -> di
         FileNotFoundError: there is no such file.
         ValueError: no safetensors file, or one that does not fit: lists what differs.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    arrays, metadata = contents(path)
+    if "model" in metadata:
+        raise ValueError(f"{os.fspath(path)} is a whole model, not weights alone: kjax.load_model reads it")
+    refuse_others(path, arrays, shapes)
+    return arrays
 
-    try:
-        arrays = load(pathlib.Path(path).read_bytes())
-    except SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)} is no whole safetensors file ({error}): save the weights again") from None
+
+def refuse_others(path: Any, arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises `ValueError` for arrays of other names or shapes, and lists what differs."""
     wrong = [f"{n} is missing{suggest(n, arrays) if arrays else ''}" for n in shapes if n not in arrays]
     wrong += [f"{n} is not in the model" for n in arrays if n not in shapes]
     both = [n for n in shapes if n in arrays and arrays[n].shape != shapes[n]]
     wrong += [f"{n} has shape {arrays[n].shape}, the model's {shapes[n]}" for n in both]
     if wrong:
         raise ValueError(f"{os.fspath(path)} does not fit this model: {'; '.join(wrong)}")
-    return arrays
