@@ -40,7 +40,7 @@ class Flow:
     >>> a = nn.Input(shape=(3,))
     >>> net, x = nn.Graph(a, nn.Dense(3)(a) + a), jnp.ones((1, 3))
     >>> [(step.name, step.sources) for step in Flow(net, *net.init(jax.random.key(0), x), x).steps]
-    [('', ()), ('dense', ((0, 0),)), ('operation', ((1, 0), (0, 0)))]
+    [('', ()), ('dense', ((0, 0),)), ('add', ((1, 0), (0, 0)))]
     """
 
     def __init__(self, net: Container, params: Any, state: Any, x: Any):
