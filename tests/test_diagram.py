@@ -105,7 +105,7 @@ def test_a_shared_layer_is_there_at_each_of_its_calls():
         ("encode", ((1, 0),)),
     ]
     assert [found.steps[v[0]].name for v in found.outputs] == ["far", "near"]
-    assert dict(links("shared"))["add"] == ["encode", "encode"]
+    assert dict(links("shared"))["sub"] == ["encode", "encode"]
 
 
 def test_what_a_forward_computes_is_a_step_where_it_joins_values():
@@ -196,7 +196,7 @@ def test_data_that_flows_to_the_right_enters_by_the_first_row_and_leaves_by_the_
 
 def test_every_layer_is_there_and_what_is_special_is_marked():
     found = {row.name: row for row in rows(arranged("nested").diagram)}
-    assert set(found) == {"input", "wide", "drop", "back", "add", "dense", "dense_1", "add_1"}
+    assert set(found) == {"input", "wide", "drop", "back", "add", "dense", "dense_1"}
     closed = [row.name for row in rows(arranged("nested", nested=False).diagram)]
     assert sorted(closed) == ["input", "pair", "residual", "serial"]
     assert [row.note for row in rows(arranged("shared").diagram)].count("(Dense, shared)") == 2
