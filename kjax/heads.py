@@ -74,10 +74,14 @@ def output_names(net: Layer, losses_: Any = None) -> tuple[str, ...]:
         return () if net.gives == "one" else net.output_names
     if isinstance(net, Serial):
         return output_names(net.layers[-1], losses_) if net.layers else ()
-    if isinstance(losses_, dict):
-        return tuple(losses_)
-    several = isinstance(losses_, list | tuple) and len(losses_) > 1
-    return tuple(f"output_{i + 1}" for i in range(len(losses_))) if several else ()
+    return tuple(losses_) if isinstance(losses_, dict) else names_in(losses_)
+
+
+def names_in(output: Any) -> tuple[str, ...]:
+    """The names of what a network gave: a dict's keys, numbers for a list or tuple; () where that is one array."""
+    if not isinstance(output, dict | list | tuple) or len(output) < 2:
+        return ()
+    return tuple(output) if isinstance(output, dict) else tuple(f"output_{i + 1}" for i in range(len(output)))
 
 
 def input_names(net: Layer) -> tuple[str, ...]:

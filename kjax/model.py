@@ -14,7 +14,7 @@ from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
 from kjax.compiled import Compiled, first_optimizer_state
 from kjax.frozen import explained, require_int
-from kjax.heads import in_order
+from kjax.heads import in_order, names_in
 from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
@@ -148,8 +148,9 @@ class Model(Savable, Network):
 
     def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
         """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""
-        trainer, keys = self.trainer, self.trainer.output_names
         x = self._input(x, names[0])
+        self._name_outputs()
+        trainer, keys = self.trainer, self.trainer.output_names
         shared = not isinstance(sample_weight, dict | list | tuple)
         given: Any = (
             in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
@@ -164,6 +165,12 @@ class Model(Savable, Network):
             return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
         ys, weights = zip(*found, strict=True)
         return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
+
+    def _name_outputs(self) -> None:
+        """Where a loss of one's own names no outputs, the network's outputs do, once they are known."""
+        names = names_in(self._output)
+        if self.trainer.objective is not None and names and not self.trainer.output_names:
+            self._trainer = self.trainer.replace(output_names=names)
 
     def _targets(self, head: Any, x: Any, y: Any, weight: Any, output: Any, names: Sequence[str]) -> tuple[Any, Any]:
         """The targets and weights of one output."""

@@ -264,6 +264,10 @@ class Trainer(Frozen):
 
     def outputs_of(self, output: Any) -> tuple[Any, ...]:
         """The network's outputs in order."""
+        names = heads.names_in(output)
+        if names and not self.output_names:
+            fix = f"output_names={names}" if self.objective else f'a loss for each, e.g. loss={{{names[0]!r}: "mse"}}'
+            raise ValueError(f"the network has {len(names)} outputs, {', '.join(map(repr, names))}: give {fix}")
         if isinstance(output, dict):
             return in_order(output, self.output_names or tuple(output), "the network")
         return in_order(output, self.output_names, "loss: the network's output")

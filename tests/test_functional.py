@@ -305,6 +305,34 @@ def test_a_loss_of_ones_own_gets_names_and_needs_no_targets():
     np.testing.assert_allclose(logs["loss"], jnp.mean(size**2), rtol=1e-6)
 
 
+class Halves(Regressor):
+    def call(self, x):
+        return {"left": self.dense(x), "all": x}
+
+    def compute_loss(self, x, y, y_pred, sample_weight):
+        return jnp.mean((y_pred["left"] - y_pred["all"]) ** 2)
+
+
+def test_a_loss_of_ones_own_learns_the_outputs_names_from_the_network():
+    model = Halves()
+    model.compile(kjax.optim.SGD(0.1))
+    assert model.fit(A, epochs=2, verbose=0).history["loss"][-1] < model.evaluate(A[::-1], verbose=0) * 10
+    assert sorted(model.trainer.output_names) == ["all", "left"]
+    logs = model.fit(A, {"left": SIZE}, verbose=0, validation_data=(A, None)).history
+    assert sorted(logs) == ["loss", "val_loss"]
+
+
+def test_one_loss_for_several_outputs_is_refused_by_their_names():
+    class Two(kjax.Model):
+        def call(self, x):
+            return {"left": x, "right": x}
+
+    model = Two()
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"2 outputs, 'left', 'right': give a loss for each"):
+        model.fit(A, A, verbose=0)
+
+
 # Size.
 
 
