@@ -83,14 +83,15 @@ def first_matches(patterns: Sequence[str], paths: Sequence[str], what: str) -> l
     """For each path the number of the first pattern that matches it, or None.
 
     Raises:
-        ValueError: a pattern that no path is left for; says which paths there are.
+        ValueError: a pattern that no path is left for, but for a last "*", the rest of them, which may be none (as
+            when all but the head is frozen); says which paths there are.
 
     >>> first_matches(["*bias"], ["dense/bias", "dense/kernel"], "lr")
     [0, None]
     """
     found = [next((i for i, glob in enumerate(patterns) if fnmatch.fnmatchcase(path, glob)), None) for path in paths]
     for i, glob in enumerate(patterns):
-        if i not in found:
+        if i not in found and not (glob == "*" and 0 < i == len(patterns) - 1):
             raise ValueError(f"{what}: the pattern {glob!r} {unused(glob, patterns[:i], paths)}")
     return found
 

@@ -285,3 +285,11 @@ REFUSED = [
 def test_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_last_star_may_be_left_with_nothing():
+    """As where all but the head is frozen."""
+    head = {"head": {"kernel": jnp.ones(3)}}
+    optimizer = SGD({"head*": 0.5, "*": 0.1})
+    params, _ = optimizer.update(head, optimizer.init(head), head)
+    np.testing.assert_array_equal(params["head"]["kernel"], np.full(3, 0.5, np.float32))
