@@ -34,6 +34,11 @@ from kjax.nn.cells import StackedRNNCells as StackedRNNCells
 from kjax.nn.compose import Residual as Residual
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
+from kjax.nn.contrast import AutoContrast as AutoContrast
+from kjax.nn.contrast import (
+    ContrastLimitedAdaptiveHistogramEqualization as ContrastLimitedAdaptiveHistogramEqualization,
+)
+from kjax.nn.contrast import Equalization as Equalization
 from kjax.nn.conv import Conv1D as Conv1D
 from kjax.nn.conv import Conv2D as Conv2D
 from kjax.nn.conv import Conv3D as Conv3D
@@ -113,6 +118,9 @@ from kjax.nn.norm import RMSNormalization as RMSNormalization
 from kjax.nn.norm import UnitNormalization as UnitNormalization
 from kjax.nn.operation import Operation as Operation
 from kjax.nn.operation import Slice as Slice
+from kjax.nn.policies import AugMix as AugMix
+from kjax.nn.policies import RandAugment as RandAugment
+from kjax.nn.policies import RandomColorJitter as RandomColorJitter
 from kjax.nn.pool import AveragePooling1D as AveragePooling1D
 from kjax.nn.pool import AveragePooling2D as AveragePooling2D
 from kjax.nn.pool import AveragePooling3D as AveragePooling3D
@@ -141,6 +149,14 @@ from kjax.nn.preprocess import CenterCrop as CenterCrop
 from kjax.nn.preprocess import Normalization as Normalization
 from kjax.nn.preprocess import Rescaling as Rescaling
 from kjax.nn.preprocess import Resizing as Resizing
+from kjax.nn.recolor import RandomColorDegeneration as RandomColorDegeneration
+from kjax.nn.recolor import RandomGrayscale as RandomGrayscale
+from kjax.nn.recolor import RandomHue as RandomHue
+from kjax.nn.recolor import RandomInvert as RandomInvert
+from kjax.nn.recolor import RandomPosterization as RandomPosterization
+from kjax.nn.recolor import RandomSaturation as RandomSaturation
+from kjax.nn.recolor import RandomSharpness as RandomSharpness
+from kjax.nn.recolor import Solarization as Solarization
 from kjax.nn.recurrent import GRU as GRU
 from kjax.nn.recurrent import LSTM as LSTM
 from kjax.nn.recurrent import RNN as RNN
@@ -158,5 +174,10 @@ from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D
 from kjax.nn.transformer import TransformerBlock as TransformerBlock
+from kjax.nn.warp import RandomElasticTransform as RandomElasticTransform
+from kjax.nn.warp import RandomErasing as RandomErasing
+from kjax.nn.warp import RandomGaussianBlur as RandomGaussianBlur
+from kjax.nn.warp import RandomPerspective as RandomPerspective
+from kjax.nn.warp import RandomShear as RandomShear
 from kjax.nn.wrappers import Bidirectional as Bidirectional
 from kjax.nn.wrappers import TimeDistributed as TimeDistributed

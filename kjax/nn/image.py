@@ -37,9 +37,26 @@ def affine(
     >>> affine(jnp.arange(3.0).reshape(1, 3, 1), jnp.eye(2), jnp.array([0.0, 0.5])).ravel().tolist()
     [0.5, 1.5, 1.0]
     """
+    row, col = pixels(picture, matrix.dtype)
+    row, col = (matrix[i, 0] * row + matrix[i, 1] * col + offset[i] for i in (0, 1))
+    return sampled(picture, row, col, interpolation, fill_mode, fill_value)
+
+
+def pixels(picture: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """The row (rows, 1) and the column (1, cols) of each pixel."""
     rows, cols = jnp.arange(picture.shape[0])[:, None], jnp.arange(picture.shape[1])[None, :]
-    rows, cols = rows.astype(matrix.dtype), cols.astype(matrix.dtype)
-    row, col = (matrix[i, 0] * rows + matrix[i, 1] * cols + offset[i] for i in (0, 1))
+    return rows.astype(dtype), cols.astype(dtype)
+
+
+def sampled(
+    picture: jax.Array,
+    row: jax.Array,
+    col: jax.Array,
+    interpolation: str = "bilinear",
+    fill_mode: str = "constant",
+    fill_value: float = 0.0,
+) -> jax.Array:
+    """The picture whose pixels show what the given one has at the points (row, col), two arrays (rows, cols)."""
 
     def pixel(i: jax.Array, j: jax.Array) -> jax.Array:
         found = picture[within(i, picture.shape[0], fill_mode), within(j, picture.shape[1], fill_mode)]
@@ -56,6 +73,30 @@ def affine(
     upper = pixel(i, j) * (1 - right) + pixel(i, j + 1) * right
     lower = pixel(i + 1, j) * (1 - right) + pixel(i + 1, j + 1) * right
     return upper * (1 - down) + lower * down
+
+
+def blurred(picture: jax.Array, sigma: tuple[Any, Any], window: tuple[int, int]) -> jax.Array:
+    """The picture smoothed by a Gaussian down and across, cut off beyond a window of so many pixels.
+
+    Args:
+        picture: shape (rows, cols, channels); beyond its border lies 0.
+        sigma: the Gaussian's width down and across, in pixels.
+        window: odd numbers of pixels, likewise.
+    """
+    down, across = (smoothing(n, s, k, picture.dtype) for n, s, k in zip(picture.shape[:2], sigma, window, strict=True))
+    return jnp.einsum("ij,jkc,lk->ilc", down, picture, across, precision="highest")
+
+
+def smoothing(n: int, sigma: Any, window: int, dtype: Any) -> jax.Array:
+    """The matrix (n, n) whose rows are the weights of a Gaussian about each of n pixels.
+
+    >>> smoothing(3, 1.0, 3, "float32").round(3)[0]
+    Array([0.452, 0.274, 0.   ], dtype=float32)
+    """
+    away = jnp.arange(n)[:, None] - jnp.arange(n)[None]
+    weight = jnp.exp(-0.5 * (jnp.arange(window // 2 + 1).astype(dtype) / sigma) ** 2)
+    weight = weight / (2 * weight.sum() - 1)
+    return jnp.where(abs(away) <= window // 2, weight[jnp.minimum(abs(away), window // 2)], 0)
 
 
 def within(index: jax.Array, size: int, fill_mode: str) -> jax.Array:
