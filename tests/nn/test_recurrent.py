@@ -144,14 +144,16 @@ def test_dropout_is_one_draw_for_a_sequence():
     x, key = jnp.ones((2, 5, 4)), jax.random.key(3)
     layer = nn.SimpleRNN(3, "linear", return_sequences=True, dropout=0.5, recurrent_initializer="zeros")
     params, state = layer.init(jax.random.key(0), x)
-    y, _ = layer.apply(params, state, x, training=True, key=key)
-    np.testing.assert_array_equal(y, jnp.broadcast_to(y[:, :1], y.shape))
-    assert not np.allclose(y, layer.apply(params, state, x)[0])
+    run = jax.jit(layer.apply, static_argnames="training")
+    y, _ = run(params, state, x, training=True, key=key)
+    np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1], y.shape))
+    assert not np.allclose(y, run(params, state, x)[0])
     layer = nn.GRU(64, return_sequences=True, recurrent_dropout=0.5)
-    params, state = layer.init(jax.random.key(0), x)
-    first, again, other = (layer.apply(params, state, x, training=True, key=jax.random.key(k))[0] for k in (1, 1, 2))
+    params, state = jax.jit(layer.init)(jax.random.key(0), x)
+    run = jax.jit(layer.apply, static_argnames="training")
+    first, again, other = (run(params, state, x, training=True, key=jax.random.key(k))[0] for k in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(first[:, 0], layer.apply(params, state, x)[0][:, 0])  # its state is zero
+    np.testing.assert_allclose(first[:, 0], run(params, state, x)[0][:, 0], rtol=1e-6)  # its state is zero
     assert not np.allclose(first, other)
 
 
@@ -195,9 +197,9 @@ def test_time_distributed_is_a_loop_over_time():
     layer = nn.TimeDistributed(nn.LSTM(5))
     params, state = made(layer, x)
     mask = jnp.asarray(RNG.random((2, 3, 5)) < 0.7)
-    y, _ = layer.apply(params, state, nn.Masked(x, mask))
-    own = params["lstm"]
-    steps = [plain(layer.layer.apply(own, {}, nn.Masked(x[:, t], mask[:, t]))[0]) for t in range(3)]
+    y, _ = jax.jit(layer.apply)(params, state, nn.Masked(x, mask))
+    inner, own = jax.jit(layer.layer.apply), params["lstm"]
+    steps = [plain(inner(own, {}, nn.Masked(x[:, t], mask[:, t]))[0]) for t in range(3)]
     np.testing.assert_allclose(y.value, jnp.stack(steps, 1), rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(y.mask, mask.any(2))
 

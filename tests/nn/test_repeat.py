@@ -28,8 +28,8 @@ def equal(a, b, rtol=1e-6):
 
 def test_it_is_a_serial_of_as_many_layers():
     repeat, serial = nn.Repeat(BLOCK, 3), nn.Serial([BLOCK] * 3)
-    params, state = serial.init(jax.random.key(0), X)
-    equal(repeat.init(jax.random.key(0), X), (stacked(params), stacked(state)), rtol=0)
+    params, state = jax.jit(serial.init)(jax.random.key(0), X)
+    equal(jax.jit(repeat.init)(jax.random.key(0), X), (stacked(params), stacked(state)), rtol=0)
     # A row is padding: it must neither move the statistics nor cost.
     x, key = nn.Masked(jnp.asarray(X), jnp.arange(6) < 5), jax.random.key(1)
     assert repeat.needs_rows and repeat.draws
@@ -60,10 +60,11 @@ def test_the_layer_is_traced_once_however_often_it_is_repeated():
 
 def test_a_population_of_deep_nets_is_a_loop_over_them():
     net = nn.Repeat(nn.Dense(4, "tanh"), 3)
-    params = jax.vmap(lambda key: net.init(key, X)[0])(jax.random.split(jax.random.key(0), 2))
-    both = jax.vmap(lambda params: net.apply(params, {}, X)[0])(params)
+    params = jax.jit(jax.vmap(lambda key: net.init(key, X)[0]))(jax.random.split(jax.random.key(0), 2))
+    run = jax.jit(lambda params: net.apply(params, {}, X)[0])
+    both = jax.jit(jax.vmap(run))(params)
     for i in range(2):
-        np.testing.assert_allclose(both[i], net.apply(jax.tree.map(lambda a, i=i: a[i], params), {}, X)[0], rtol=2e-6)
+        np.testing.assert_allclose(both[i], run(jax.tree.map(lambda a, i=i: np.asarray(a)[i], params)), rtol=2e-6)
 
 
 def test_masks_and_frozen_parts_go_through():
