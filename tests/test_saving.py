@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
+from reliability.fuzz_saving import fuzz
 
 import kjax
 from kjax import Model, Sequential, models, nn, optim
@@ -346,3 +347,8 @@ def test_damaged_and_other_files_are_refused(tmp_path):
         made.load_weights(path)
     with pytest.raises(FileNotFoundError):
         kjax.load_model(tmp_path / "nothing")
+
+
+def test_damaged_files_are_refused_or_are_models():
+    got = fuzz(200)
+    assert got["crashes"] == [] and got["refused"] + got["loaded"] == 200 and got["refused"] > 150
