@@ -133,7 +133,8 @@ def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | No
         custom_objects: the classes and functions in it that are not kjax's own, by name: `{"MyLayer": MyLayer}`.
         compile: False leaves out what it was trained for: optimizer, loss and metrics.
 
-    No code of the file runs, for there is none in it; what it asks for in memory, it must bring along.
+    No code of the file runs, for there is none in it. Its arrays must be as large as its architecture says, or it is
+    refused before the model gets any.
 
     Raises:
         FileNotFoundError: there is no such file.
