@@ -56,7 +56,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         raw = not jnp.issubdtype(state.key.dtype, jax.dtypes.prng_key)
         header |= {"input": write_spec(spec), "key": None if raw else str(jax.random.key_impl(state.key))}
         arrays = {n: np.asarray(jax.random.key_data(a) if is_key(a) else a) for n, a in leaves(state).items()}
-        require_fit(path, arrays, expected(model, spec, header["key"]))
+        require_fit(arrays, expected(model, spec, header["key"]))
     require_same(model, header, writer)
     write(path, arrays, model=text(header))
 
@@ -133,7 +133,8 @@ def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | No
         custom_objects: the classes and functions in it that are not kjax's own, by name: `{"MyLayer": MyLayer}`.
         compile: False leaves out what it was trained for: optimizer, loss and metrics.
 
-    No code of the file runs, for there is none in it; what it asks for in memory, it must bring along.
+    No code of the file runs, for there is none in it. Its arrays must be as large as its architecture says, or it is
+    refused before the model gets any.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -151,7 +152,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | No
             arrays = {name: a for name, a in arrays.items() if not name.startswith("opt_state/")}
         model = make(header, reader)
         if header.get("input") is not None:
-            restore(model, read_spec(header["input"]), header.get("key"), arrays, path)
+            restore(model, read_spec(header["input"]), header.get("key"), arrays)
         elif arrays:
             raise SavedModelError("there are arrays, but no shape of the inputs")
     return model
@@ -173,7 +174,8 @@ def refusing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error) if isinstance(error, ValueError | TypeError) else repr(error)
+        known = isinstance(error, SavedModelError)
+        said = str(error) if known else f"what it describes cannot be made: {type(error).__name__}: {error}"
         raise SavedModelError(f"{what}: {said}") from error
 
 
@@ -262,19 +264,22 @@ def expected(model: Model, spec: Any, impl: str | None) -> Any:
     return jax.eval_shape(lambda key: first(model.net, model._trainer, key, spec), start)
 
 
-def require_fit(path: Any, arrays: dict[str, np.ndarray], wanted: Any) -> None:
+def require_fit(arrays: dict[str, np.ndarray], wanted: Any) -> None:
     """Refuses arrays that are not those of a state."""
     specs = {n: jax.eval_shape(jax.random.key_data, a) if is_key(a) else a for n, a in leaves(wanted).items()}
-    refuse_others(path, arrays, {name: spec.shape for name, spec in specs.items()})
+    try:
+        refuse_others("the file", arrays, {name: spec.shape for name, spec in specs.items()})
+    except ValueError as error:
+        raise SavedModelError(str(error)) from None
     wrong = [f"{n} is {arrays[n].dtype}, the model's {s.dtype}" for n, s in specs.items() if arrays[n].dtype != s.dtype]
     if wrong:
         raise SavedModelError(f"arrays of other dtypes: {'; '.join(wrong)} (for float64: jax.enable_x64)")
 
 
-def restore(model: Model, spec: Any, impl: str | None, arrays: dict[str, np.ndarray], path: Any) -> None:
+def restore(model: Model, spec: Any, impl: str | None, arrays: dict[str, np.ndarray]) -> None:
     """Gives a model its arrays, each a copy that training may overwrite."""
     wanted = expected(model, spec, impl)
-    require_fit(path, arrays, wanted)
+    require_fit(arrays, wanted)
 
     def put(name: str, spec: Any) -> jax.Array:
         array = jnp.array(arrays[name])

@@ -176,7 +176,8 @@ class Reader:
     def _array(self, data: dict[str, Any], path: str, depth: int) -> Any:
         try:
             number, dtype = "number" in data, jnp.dtype(data["dtype"])
-            value = np.array(self.read(data["number" if number else "array"], path, depth + 1), dtype)
+            with np.errstate(over="ignore"):
+                value = np.array(self.read(data["number" if number else "array"], path, depth + 1), dtype)
         except (TypeError, ValueError, OverflowError, KeyError) as error:
             raise SavedModelError(f"{path}: no array: {error!r}") from None
         return value[()] if number else jnp.asarray(value)
