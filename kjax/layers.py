@@ -85,11 +85,14 @@ from kjax.nn import GroupedQueryAttention as GroupedQueryAttention
 from kjax.nn import GroupNormalization as GroupNormalization
 from kjax.nn import GroupQueryAttention as GroupQueryAttention
 from kjax.nn import GRUCell as GRUCell
+from kjax.nn import HashedCrossing as HashedCrossing
 from kjax.nn import Hashing as Hashing
 from kjax.nn import Identity as Identity
 from kjax.nn import Input as Input
+from kjax.nn import InputLayer as InputLayer
 from kjax.nn import InstanceNormalization as InstanceNormalization
 from kjax.nn import IntegerLookup as IntegerLookup
+from kjax.nn import JaxLayer as JaxLayer
 from kjax.nn import Lambda as Lambda
 from kjax.nn import Layer as Layer
 from kjax.nn import LayerNormalization as LayerNormalization
@@ -105,12 +108,14 @@ from kjax.nn import MaxPool3D as MaxPool3D
 from kjax.nn import MaxPooling1D as MaxPooling1D
 from kjax.nn import MaxPooling2D as MaxPooling2D
 from kjax.nn import MaxPooling3D as MaxPooling3D
+from kjax.nn import MelSpectrogram as MelSpectrogram
 from kjax.nn import Minimum as Minimum
 from kjax.nn import MixUp as MixUp
 from kjax.nn import MultiHeadAttention as MultiHeadAttention
 from kjax.nn import Multiply as Multiply
 from kjax.nn import Normalization as Normalization
 from kjax.nn import Permute as Permute
+from kjax.nn import Pipeline as Pipeline
 from kjax.nn import PositionEmbedding as PositionEmbedding
 from kjax.nn import PReLU as PReLU
 from kjax.nn import RandAugment as RandAugment
@@ -158,6 +163,7 @@ from kjax.nn import SpatialDropout2D as SpatialDropout2D
 from kjax.nn import SpatialDropout3D as SpatialDropout3D
 from kjax.nn import SpectralNormalization as SpectralNormalization
 from kjax.nn import StackedRNNCells as StackedRNNCells
+from kjax.nn import STFTSpectrogram as STFTSpectrogram
 from kjax.nn import Subtract as Subtract
 from kjax.nn import ThresholdedReLU as ThresholdedReLU
 from kjax.nn import TimeDistributed as TimeDistributed

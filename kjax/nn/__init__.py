@@ -31,6 +31,7 @@ from kjax.nn.cells import GRUCell as GRUCell
 from kjax.nn.cells import LSTMCell as LSTMCell
 from kjax.nn.cells import SimpleRNNCell as SimpleRNNCell
 from kjax.nn.cells import StackedRNNCells as StackedRNNCells
+from kjax.nn.compose import Pipeline as Pipeline
 from kjax.nn.compose import Residual as Residual
 from kjax.nn.compose import Serial as Serial
 from kjax.nn.composite import Composite as Composite
@@ -68,6 +69,7 @@ from kjax.nn.core import Masking as Masking
 from kjax.nn.core import Permute as Permute
 from kjax.nn.core import RepeatVector as RepeatVector
 from kjax.nn.core import Reshape as Reshape
+from kjax.nn.crossing import HashedCrossing as HashedCrossing
 from kjax.nn.depthwise import DepthwiseConv1D as DepthwiseConv1D
 from kjax.nn.depthwise import DepthwiseConv2D as DepthwiseConv2D
 from kjax.nn.depthwise import SeparableConv1D as SeparableConv1D
@@ -83,6 +85,8 @@ from kjax.nn.embedding import SinePositionEncoding as SinePositionEncoding
 from kjax.nn.errors import LayerError as LayerError
 from kjax.nn.graph import Graph as Graph
 from kjax.nn.graph import Input as Input
+from kjax.nn.graph import InputLayer as InputLayer
+from kjax.nn.jax_layer import JaxLayer as JaxLayer
 from kjax.nn.layer import Layer as Layer
 from kjax.nn.layer import merge as merge
 from kjax.nn.local import LocallyConnected1D as LocallyConnected1D
@@ -173,6 +177,8 @@ from kjax.nn.resize import UpSampling3D as UpSampling3D
 from kjax.nn.resize import ZeroPadding1D as ZeroPadding1D
 from kjax.nn.resize import ZeroPadding2D as ZeroPadding2D
 from kjax.nn.resize import ZeroPadding3D as ZeroPadding3D
+from kjax.nn.spectrogram import MelSpectrogram as MelSpectrogram
+from kjax.nn.spectrogram import STFTSpectrogram as STFTSpectrogram
 from kjax.nn.transformer import TransformerBlock as TransformerBlock
 from kjax.nn.warp import RandomElasticTransform as RandomElasticTransform
 from kjax.nn.warp import RandomErasing as RandomErasing

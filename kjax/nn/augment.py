@@ -41,7 +41,7 @@ class Augment(Windowed):
             return x, state
         last = channels_last(x, self._data_format)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(seeded(self, key), jnp.arange(len(last)))
-        y = jax.vmap(self.one)(keys, last.astype(at_least_float32(x.dtype))).astype(x.dtype)
+        y = image.each(self, keys, last.astype(at_least_float32(x.dtype))).astype(x.dtype)
         return channels_back(y, self._data_format), state
 
 

@@ -51,6 +51,9 @@ class Serial(Chain):
     """
 
 
+Pipeline = Serial  # Keras's name for layers in a row that prepare data
+
+
 class Residual(Chain):
     """What its layers, one after the other, add to their input: `x + layers(x)`. The input's mask stays.
 

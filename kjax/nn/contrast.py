@@ -6,7 +6,7 @@ import jax
 
 from kjax.dtypes import at_least_float32
 from kjax.frozen import pair, require_between, require_int
-from kjax.nn import color
+from kjax.nn import color, image
 from kjax.nn.augment import check_range
 from kjax.nn.conv import Windowed
 from kjax.nn.core import channels_back, channels_last
@@ -26,7 +26,7 @@ class Contrast(Windowed):
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         last = channels_last(x, self._data_format)
-        y = jax.vmap(self.one)(last.astype(at_least_float32(x.dtype))).astype(x.dtype)
+        y = image.each(self, last.astype(at_least_float32(x.dtype))).astype(x.dtype)
         return channels_back(y, self._data_format), state
 
 

@@ -292,6 +292,9 @@ def Input(
     return Node(Call(None, (), False, name=name), None, specs if None in own else specs[:1])
 
 
+InputLayer = Input
+
+
 def headless(graph: Graph) -> tuple[Graph, tuple[Any, ...]]:
     """The graph whose outputs lost their last activation where they can, and the activations (None elsewhere)."""
     activations: list[Any] = []

@@ -184,10 +184,10 @@ def test_what_is_erased():
 
 
 def test_policies_change_each_picture_in_a_way_of_its_own():
-    same = jnp.asarray(np.repeat(PICTURES[:1], 24, 0))
+    same = jnp.asarray(np.repeat(PICTURES[:1], 12, 0))
     for layer in (nn.RandAugment((0, 1)), nn.AugMix((0, 1))):
         y = np.asarray(train_on(layer, same))
-        assert len({picture.tobytes() for picture in y}) > 18
+        assert len({picture.tobytes() for picture in y}) > 8
         assert y.min() >= 0 and y.max() <= 1
         np.testing.assert_array_equal(train_on(layer, same), y)
     few = nn.RandAugment((0, 1), 1, (0, 0))  # of strength 0 the geometry and light stay

@@ -43,7 +43,7 @@ ROWS = [
     Case(nn.RandomGaussianBlur(1.0, (3, 5), value_range=RANGE), PICTURES, formula=same),
     Case(nn.RandomErasing(value_range=RANGE), PICTURES, formula=same),
     Case(nn.RandAugment(RANGE), PICTURES, formula=same),
-    Case(nn.AugMix(RANGE), PICTURES, formula=same),
+    Case(nn.AugMix(RANGE, 2, 2, all_ops=False), PICTURES, formula=same),
     Case(nn.AutoContrast(RANGE), PICTURES, lambda k: k.AutoContrast(RANGE)),
     Case(nn.Equalization(RANGE, 8), PICTURES, formula=equalised),
     Case(nn.ContrastLimitedAdaptiveHistogramEqualization(RANGE, 40.0, (2, 3)), (2, 7, 9, 2),
