@@ -32,6 +32,11 @@ def in_keras(module):
     return module
 
 
+def test_the_page_lists_every_example():
+    page = (FOLDER / "README.md").read_text()
+    assert [f.name for f in FOLDER.glob("*.py") if f"[{f.name}]({f.name})" not in page] == []
+
+
 def test_resnet20_trains_as_in_keras():
     (x, y), _ = digits.load_data()
     x, y = x[:96, ..., None].astype("float32") / 16, y[:96].astype("int32")
