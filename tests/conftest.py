@@ -1,6 +1,7 @@
 """The test configuration: strict dtypes and ranks, so that nothing is promoted silently."""
 
 import contextlib
+import itertools
 import os
 import warnings
 
@@ -22,3 +23,12 @@ def keras_allowed():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+FINISHED = itertools.count(1)
+
+
+def pytest_runtest_teardown():
+    """Drops what was compiled, now and then: a process would keep gigabytes of programs that nobody calls again."""
+    if next(FINISHED) % 60 == 0:
+        jax.clear_caches()

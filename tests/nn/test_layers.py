@@ -18,7 +18,8 @@ from kjax import nn
 from kjax.nn.mask import plain, unmask
 from kjax.weights import look_up, weight_paths
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+# The scope makes the tests of a row follow one another, so that they find what they compiled.
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id, scope="module")
 
 
 def arrays(x, dtype=None):
