@@ -1,6 +1,6 @@
 """A small GPT that learns to write Shakespeare, character by character, in 2,000 steps.
 
-python examples/gpt_tinyshakespeare.py TEXT [--steps 2000] [--seed 0] [--write 500]
+python examples/gpt_tinyshakespeare.py TEXT [--steps 2000] [--batch 12] [--seed 0] [--write 500] [--curve curve.png]
 
 TEXT is any text file; Karpathy's "tinyshakespeare" (1.1 MB) is the classical one, of which nanoGPT's like network
 reaches a validation loss of 1.88 nats per character on a laptop. The first nine tenths are for training. The
@@ -86,12 +86,30 @@ def write(net, state, start, key, length):
     return jax.lax.scan(step, start, jax.random.split(key, length))[1]
 
 
+def draw(curve, path):
+    """The losses over the steps, as a picture."""
+    from kjax.plots import HELD_OUT, TRAIN, new_figure
+
+    figure = new_figure(5.5, 3.4)
+    axes = figure.subplots()
+    steps, training, held_out = zip(*curve, strict=True)
+    axes.plot(steps, training, color=TRAIN, label="training")
+    axes.plot(steps, held_out, "--", color=HELD_OUT, label="held out")
+    axes.set(xlabel="step", ylabel="nats per character")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text", nargs="?", default=os.environ.get("KJAX_TINYSHAKESPEARE"), help="a text file")
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=BATCH, help="pieces of text per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=int, default=500, help="how many characters to write at the end")
+    parser.add_argument("--curve", help="where to draw the losses, a picture's path")
     options = parser.parse_args()
     if options.text is None:
         parser.error("which text? Give the path of a file")
@@ -103,14 +121,18 @@ def main():
     trainer = trainer_of(len(characters), options.steps)
     state = trainer.init(jax.random.key(options.seed), learned[None, :CONTEXT])
     print(f"{sum(a.size for a in jax.tree.leaves(state.params)):,} weights, {len(characters)} characters")
-    began, chunk = time.perf_counter(), max(1, options.steps // 8)
+    curve = []
+    began, chunk = time.perf_counter(), max(1, options.steps // 20)
     while state.step < options.steps:
-        state, found = train(trainer, state, jnp.asarray(learned), min(chunk, options.steps - int(state.step)))
-        print(
-            f"step {int(state.step):5d}  loss {found[-100:].mean():.3f}  {time.perf_counter() - began:.0f} s",
-            flush=True,
+        size = min(chunk, options.steps - int(state.step))
+        state, found = train(trainer, state, jnp.asarray(learned), size, options.batch)
+        curve.append(
+            (int(state.step), float(found[-100:].mean()), float(evaluate(trainer, state, jnp.asarray(held_out))))
         )
-    print(f"validation loss {evaluate(trainer, state, jnp.asarray(held_out)):.4f} nats per character\n")
+        seconds = time.perf_counter() - began
+        print("step {:5d}  loss {:.3f}  validation loss {:.4f}".format(*curve[-1]), f" {seconds:.0f} s", flush=True)
+    if options.curve:
+        draw(curve, options.curve)
     written = write(trainer.net, state, held_out[:CONTEXT], jax.random.key(options.seed), options.write)
     print("".join(characters[i] for i in np.asarray(written)))
 
