@@ -16,10 +16,10 @@ from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
 from kjax.frozen import explained, require_int, suggest, tuples
 from kjax.heads import in_order, input_names
-from kjax.nn.compose import Serial
+from kjax.layer_view import LayerView
+from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
 from kjax.nn.container import all_layers, named_layers
-from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
@@ -108,11 +108,11 @@ class Network:
         self._state = state
 
     @property
-    def layers(self) -> list["LayerView"]:
+    def layers(self) -> list[LayerView]:
         """The layers of the network, blocks opened, each with its weights."""
         return [LayerView(self, path, layer) for path, layer in named_layers(self.net)]
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> "LayerView":
+    def get_layer(self, name: str | None = None, index: int | None = None) -> LayerView:
         """One layer by name or by position.
 
         Raises:
@@ -431,112 +431,3 @@ def override(model: Network) -> Objective | None:
         )
     plain_ = {name: tuples(v) for name, v in members(model).items() if not isinstance(v, Network)}
     return Objective(owner=type(model), members=tuple(plain_.items()))
-
-
-def with_trainable(layer: Layer, pattern: str, value: bool, path: str = "") -> tuple[Any, int]:
-    """The layer with `trainable` set where its path, or one above it, fits a pattern; and how many there were."""
-    fits = fnmatch.fnmatchcase(path, pattern) and bool(path)
-    if not hasattr(layer, "names"):
-        return (layer.replace(trainable=value), 1) if fits else (layer, 0)
-    below = "*" if fits else pattern
-    found = [
-        with_trainable(child, below, value, f"{path}/{name}" if path else name)
-        for name, child in zip(layer.names, layer.layers, strict=True)  # type: ignore[attr-defined]
-    ]
-    count = sum(n for _, n in found)
-    changed = layer.with_layers(tuple(child for child, _ in found)) if count else layer  # type: ignore[attr-defined]
-    return (changed.replace(trainable=True) if value and fits else changed), count
-
-
-def declared(net: Layer) -> Any:
-    """What `init` takes for a net that says the shapes of its inputs; None for one that does not say them all."""
-    if isinstance(net, Graph):
-        return None if any(None in spec.shape for spec in net.inputs) else net.specs()
-    found = open_shapes(net)
-    if found is None or None in found[0]:
-        return declared(net.layers[0]) if isinstance(net, Serial) and net.layers else None
-    return jax.ShapeDtypeStruct((1, *found[0]), jnp.float32)
-
-
-def open_shapes(net: Layer) -> tuple[tuple[int | None, ...], ...] | None:
-    """The shapes of the inputs that a net says it takes, None for axes of any size; None if it says nothing."""
-    if net.input_shape is not None:
-        return (net.input_shape,)
-    if isinstance(net, Graph):
-        return tuple(spec.shape for spec in net.inputs)
-    return open_shapes(net.layers[0]) if isinstance(net, Serial) and net.layers else None
-
-
-def fixed_batch(net: Layer) -> int:
-    """The batch size that a layer asks for, as stateful ones must (`batch_input_shape=(32, …)`); 1 where none does."""
-    layers = [net, *(layer for _, layer in all_layers(net))]
-    return next((layer.batch_input_shape[0] for layer in layers if (layer.batch_input_shape or (None,))[0]), 1)
-
-
-def without_carry(state: Any) -> Any:
-    """The state of a network with zeros for what recurrent layers carry from batch to batch."""
-    if not isinstance(state, dict):
-        return state
-    return {k: jax.tree.map(jnp.zeros_like, v) if k == "carry" else without_carry(v) for k, v in state.items()}
-
-
-def shapes(tree: Any) -> Any:
-    """The shapes of a tree of arrays, None for the batch axis."""
-    found = jax.tree.map(lambda a: Shape((None, *a.shape[1:])), tree)
-    if isinstance(found, dict):
-        return {name: tuple(shape) for name, shape in found.items()}
-    return tuple(found) if isinstance(found, Shape) else [tuple(shape) for shape in found]
-
-
-class Shape(tuple):
-    """A shape as one leaf of a tree."""
-
-
-def on_host(y: Any) -> Any:
-    """The outputs as NumPy arrays; a list where there are several, as Keras has it."""
-    if isinstance(y, jax.Array):
-        return np.asarray(y)
-    y = jax.tree.map(np.asarray, y)
-    return list(y) if isinstance(y, tuple) else y
-
-
-class LayerView:
-    """A layer of a model with its weights; the layer's own settings are its attributes."""
-
-    def __init__(self, model: Network, path: str, layer: Layer):
-        self._model, self.name, self.layer = model, path, layer
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "layer":  # not made yet: copying asks so
-            raise AttributeError(name)
-        return getattr(self.layer, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "trainable":
-            self._model._set_trainable(self.name, bool(value))
-            super().__setattr__("layer", self._model.get_layer(self.name).layer)
-        elif name not in ("_model", "name", "layer"):
-            raise AttributeError(
-                f"layer {self.name!r}: a layer's settings are fixed when it is made; give {name}={value!r} there, "
-                "build the model anew, and take the weights over with set_weights(old.get_weights())"
-            )
-        else:
-            super().__setattr__(name, value)
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Copies of the layer's arrays, kernel before bias."""
-        return [np.array(a) for a in self._model._arrays(self._paths())]
-
-    def set_weights(self, values: Any) -> None:
-        """Takes arrays in the order of `get_weights`."""
-        self._model._set_arrays(self._paths(), values)
-
-    def count_params(self) -> int:
-        """How many numbers the layer's arrays hold."""
-        return sum(a.size for a in self.get_weights())
-
-    def _paths(self) -> list[Path]:
-        return [path for path in self._model._built_paths() if "/".join(path[1:-1]) == self.name]
-
-    def __repr__(self) -> str:
-        return f"<{self.name}: {self.layer!r}>"

@@ -12,7 +12,8 @@ NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / "notebooks").glob("*.ipy
 @pytest.mark.filterwarnings("ignore")  # the kernel's own machinery warns; what the notebook prints is checked below
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs_and_warns_about_nothing(path, tmp_path, monkeypatch):
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # as a user's notebook has it
+    for setting in ("MPLBACKEND", "XLA_FLAGS"):  # as a user's notebook has it, and so as fast
+        monkeypatch.delenv(setting, raising=False)
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
