@@ -212,9 +212,8 @@ class Network:
         return found[0] if found else tuple(self._spec.shape[1:])
 
     def _build_for(self, x: Any) -> None:
-        found = open_shapes(self.net)
-        if found and hasattr(x, "shape"):
-            arrays.check_input(x, found[0])
+        if open_shapes(self.net):
+            self._check_input(x, "x")
         self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
 
     # Using it.

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from case import Case
 
+import kjax
 from kjax import nn
 
 
@@ -89,9 +90,21 @@ MISTAKES = {
     "indexing by an array": (lambda: A[:, np.arange(2)], ["slices, integers, None"]),
     "adding text": (lambda: A + "b", ["add: the other operand is a node or a number", "'b'"]),
     "a shared layer on two widths": (lambda: _shared_on_two_widths(), ["dense", "was built for 4 features", "(1, 3)"]),
+    "an input missing at fit": (lambda: fit([np.ones((2, 4))]), ["x takes 2 arrays", "'a', 'b'", "a list of 1"]),
+    "an input misnamed at fit": (lambda: fit({"a": np.ones((2, 4)), "bb": np.ones((2, 3))}), ["x names 'bb'", "Did you mean 'b'?"]),
+    "inputs in the wrong order": (lambda: fit([np.ones((2, 3)), np.ones((2, 4))]), ["x['a'] has examples of shape (3,)", "(4,)"]),
+    "an output without targets": (lambda: fit(y=[np.ones((2, 1))]), ["y takes 2 arrays", "'sum', 'far'"]),
+    "a loss for no output": (lambda: fit(loss={"som": "mse"}), ["loss names 'som'", "Did you mean 'sum'?"]),
     "a composite without forward": (lambda: call(nn.Composite(), jnp.ones((1, 2))), ["Composite defines no forward"]),
     "setting an attribute while it runs": (lambda: call(Setting(), jnp.ones((1, 2))), ["self.last is set while the network runs"]),
 }  # fmt: skip
+
+
+def fit(x=None, y=None, loss="mse"):
+    a, b = nn.Input(shape=(4,), name="a"), nn.Input(shape=(3,), name="b")
+    model = kjax.Model([a, b], [nn.Dense(1, name="sum")(a), nn.Dense(1, name="far")(b)])
+    model.compile("sgd", loss)
+    model.fit(x or [np.ones((2, 4)), np.ones((2, 3))], y or [np.ones((2, 1))] * 2, verbose=0)
 
 
 class Setting(nn.Composite):
