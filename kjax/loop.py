@@ -3,6 +3,7 @@
 import _signal as signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, which takes 15 µs
 import contextlib
 import dataclasses
+import functools
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
 from kjax.compiled import Compiled
+from kjax.faults import Watch
 from kjax.progress import Progress
 from kjax.sources import Source
 
@@ -78,10 +80,11 @@ class Pass:
         self, compiled: Compiled, state: Any, source: Source, key: Any = None, epoch: int = 0, first: int = 0,
         totals: Any = None,
     ):  # fmt: skip
-        self._sums = compiled.sums(state, source.batch)
+        self.sums = compiled.sums(state, source.batch)
+        self.examples = functools.partial(source.examples, key) if hasattr(source, "examples") else None
         self.steps, self.first = source.steps, first
-        self.blocks = source.blocks(key, epoch, first, self._sums.takes_padding)
-        self.totals = self._sums.empty() if totals is None else totals
+        self.blocks = source.blocks(key, epoch, first, self.sums.takes_padding)
+        self.totals = self.sums.empty() if totals is None else totals
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
 
     def dispatches(self, pace: "Pace") -> Iterator[tuple[range, tuple[Any, ...], bool]]:
@@ -102,7 +105,7 @@ class Pass:
     def logs(self) -> dict[str, float]:
         """The loss and metrics so far, fetched from the device once."""
         if self._fetched[0] is not self.totals:
-            self._fetched = self.totals, self._sums.logs(self.totals)
+            self._fetched = self.totals, self.sums.logs(self.totals)
         return dict(self._fetched[1])
 
 
@@ -122,8 +125,9 @@ class Pace:
 
 
 def fit(
-    model: Any, source: Source, validation: Source | None, plan: Plan, verbose: int, callbacks: Sequence[Callback]
-) -> History:
+    model: Any, source: Source, validation: Source | None, plan: Plan, verbose: int, callbacks: Sequence[Callback],
+    check_finite: bool = False,
+) -> History:  # fmt: skip
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
     known = known_logs(model, validation is not None, callbacks)
@@ -131,18 +135,20 @@ def fit(
     hooks = Hooks([*callbacks, history], model, "fit", about)
     run = Run(plan, hooks.callbacks, plan.initial_epoch)
     pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
+    watch = Watch(model, hooks, check_finite)
     model.stop_training = False
     with interruptible() as interrupted, contextlib.closing(progress):
         hooks.call("on_train_begin")
         hooks.call_run("resume", run)
         try:
             while run.epoch < plan.epochs and not model.stop_training:
-                _train(model, source, run, pace, hooks, progress, interrupted)
+                _train(model, source, run, pace, hooks, progress, watch, interrupted)
                 run.logs = run.logs | _validate(model, validation, hooks)
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
                 hooks.call_run("rest", run)
+            watch.end()
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
         hooks.call("on_train_end", logs=run.logs)
@@ -171,8 +177,9 @@ def sizes(source: Source, batch_size: int, verbose: int) -> dict[str, Any]:
 
 
 def _train(
-    model: Any, source: Source, run: Run, pace: "Pace", hooks: Hooks, progress: Progress, interrupted: Callable
-) -> None:
+    model: Any, source: Source, run: Run, pace: "Pace", hooks: Hooks, progress: Progress, watch: Watch,
+    interrupted: Callable,
+) -> None:  # fmt: skip
     """What is left of an epoch, or up to where a callback stops it; leaves the means over it in `run.logs`."""
     if run.step == 0:
         run.began = int(model.state.step)
@@ -183,14 +190,19 @@ def _train(
     for steps, batches, padded in epoch.dispatches(pace):
         interrupted()
         hooks.call_each("on_train_batch_begin", steps)
+        if watch.before(run.epoch, epoch, steps, batches, padded):
+            break
         arguments = model.state, epoch.totals, *batches
         model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
         run.step, run.totals = steps.stop, epoch.totals
+        if watch.after(epoch.totals):
+            break
         _report(epoch, progress, hooks, "on_train_batch_end", steps)
         hooks.call_run("rest", run)
         if model.stop_training:
             break
     run.logs = epoch.logs()
+    watch.end(run.logs["loss"])
 
 
 def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: range) -> None:

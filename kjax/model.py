@@ -242,7 +242,8 @@ class Model(Savable, Network):
             class_weight: dict from class to the weight of its examples.
             sample_weight: one weight per example (or per time step).
             initial_epoch: the epoch to begin with, counted from 0.
-            check_finite: whether to refuse NaN and infinity in the data.
+            check_finite: whether to refuse NaN and infinity in the data, and in the loss and the weights later: the
+                error names the step, the layer and the examples, and the model is as before that step.
 
         Returns:
             The `History`: `history.history["loss"]` is one number per epoch, `history.plot()` a picture.
@@ -250,6 +251,7 @@ class Model(Savable, Network):
         Raises:
             RuntimeError: before `compile`.
             ValueError, TypeError: data that does not fit; nothing has been trained then.
+            FloatingPointError: with `check_finite`, see there.
         """
         batch_size = 32 if batch_size is None else batch_size
         self._check_counts(batch_size, epochs, initial_epoch, verbose)
@@ -264,7 +266,7 @@ class Model(Savable, Network):
         source = ArraySource(data, batch_size, shuffle)
         held_out = None if validation is None else ArraySource(validation, batch_size)
         plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
-        return loop.fit(self, source, held_out, plan, verbose, callbacks)
+        return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
 
     def _check_counts(self, batch_size: Any, epochs: Any, initial_epoch: Any, verbose: Any) -> None:
         require_int(batch_size, "batch_size", "fit")

@@ -66,6 +66,10 @@ class ArraySource:
         rows = batch_rows(self.samples, self.size, self.order(key), pad)
         return feed.blocks(self.data, rows, first)
 
+    def examples(self, key: Any, step: int) -> np.ndarray:
+        """Which examples a step of the pass takes, by their numbers."""
+        return self.order(key)[step * self.size : (step + 1) * self.size]
+
     def order(self, key: Any) -> np.ndarray:
         """The order of the examples, decided by the key."""
         n = self.samples

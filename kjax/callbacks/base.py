@@ -90,6 +90,10 @@ class Callback:
     def rest(self, run: Any) -> None:
         """Called between dispatches and between epochs, when all callbacks have been told of all that has happened."""
 
+    def fault(self, fault: Any) -> None:
+        """Called with a `kjax.faults.Fault` where the loss or the weights stop being finite. The model is back where
+        it stood before that step, and training ends. A callback that has this hook has them looked at."""
+
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before a prediction."""
 
@@ -104,7 +108,7 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-RUN_HOOKS = ("resume", "rest")
+RUN_HOOKS = ("resume", "rest", "fault")
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
@@ -145,7 +149,7 @@ class Hooks:
             function(*number, logs)
 
     def call_run(self, hook: str, run: Any) -> None:
-        """Calls one of the hooks that are told where the run stands."""
+        """Calls one of the hooks that are told where the run stands, or went wrong."""
         for function in self._functions[hook]:
             function(run)
 
