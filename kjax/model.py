@@ -143,9 +143,11 @@ class Model(Savable, Network):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
-        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
-        if self._state is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+        trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
+        state = self._state
+        if state is not None:
+            state = state.replace(opt_state=first_optimizer_state(trainer, state.params))
+        self._trainer, self._state = trainer, state
 
     def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
         """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""

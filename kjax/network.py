@@ -112,6 +112,7 @@ class Network:
         """The layers of the network, blocks opened, each with its weights."""
         return [LayerView(self, path, layer) for path, layer in named_layers(self.net)]
 
+    @explained
     def get_layer(self, name: str | None = None, index: int | None = None) -> LayerView:
         """One layer by name or by position.
 
@@ -146,6 +147,7 @@ class Network:
         _ = self.state
         return shapes(self._output)
 
+    @explained
     def build(self, input_shape: Any) -> None:
         """Makes the weights for inputs of this shape, batch axis (None) included, as Keras's `build`."""
         shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else (None, input_shape)
@@ -156,9 +158,10 @@ class Network:
     def _build(self, spec: Any) -> None:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
         state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
-        self._state = self._with_donations(state) if self._donors else state
-        self._spec, self._paths = spec, weight_paths(self.net, spec)
-        self._output = plain(self.net.output(self._state.params, self._state.state, spec))
+        state = self._with_donations(state) if self._donors else state
+        paths, output = weight_paths(self.net, spec), plain(self.net.output(state.params, state.state, spec))
+        # At once, here and below: Ctrl-C in between would leave half a model.
+        self._spec, self._paths, self._output, self._state = spec, paths, output, state
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -255,16 +258,19 @@ class Network:
         hooks.call("on_predict_end")
         return parts
 
+    @explained
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, of just this size."""
         x = self._input(x)
         return on_host(self.outputs(self.state.params, self.state.state, x))
 
+    @explained
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""
         y = self.predict(x, batch_size, verbose)
         return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(np.int32)
 
+    @explained
     def activations(self, x: Any, names: Any = None) -> dict[str, np.ndarray]:
         """The outputs of inner layers for a batch, by name; the model stays as it is.
 
@@ -292,6 +298,7 @@ class Network:
 
     # Which weights are trained.
 
+    @explained
     def freeze(self, pattern: str = "*") -> None:
         """Keeps the weights of some layers as they are: they cost no gradient and no optimizer memory.
 
@@ -305,6 +312,7 @@ class Network:
         """
         self._set_trainable(pattern, False)
 
+    @explained
     def unfreeze(self, pattern: str = "*") -> None:
         """Trains them again; see `freeze`."""
         self._set_trainable(pattern, True)
@@ -323,11 +331,10 @@ class Network:
         if not count:
             names = [path for path, _ in named_layers(self.net)]
             raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, names)}")
-        self._net = net
-        if self._trainer is not None:
-            self._trainer = self._trainer.replace(net=net)
-        if self._state is not None and self._trainer is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+        trainer, state = self._trainer and self._trainer.replace(net=net), self._state
+        if state is not None and trainer is not None:
+            state = state.replace(opt_state=first_optimizer_state(trainer, state.params))
+        self._net, self._trainer, self._state = net, trainer, state
 
     # Showing and keeping it.
 
@@ -349,6 +356,7 @@ class Network:
         """Copies of all arrays, layer by layer, kernel before bias, as Keras orders them."""
         return [np.array(weight) for weight in self.weights]
 
+    @explained
     def set_weights(self, values: Any) -> None:
         """Takes arrays in the order of `get_weights`.
 
@@ -358,10 +366,12 @@ class Network:
         _ = self.state
         self._set_arrays(self._paths, values)
 
+    @explained
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes all arrays to a safetensors file, whole or not at all, under names like `dense/kernel`."""
         write(path, dict(zip(map(label, self._built_paths()), self.get_weights(), strict=True)))
 
+    @explained
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Reads what `save_weights` wrote.
 
@@ -377,6 +387,7 @@ class Network:
         """The pure pieces: the net, the trainer, and a copy of the state that training the model leaves alone."""
         return Functional(self.net, self._trainer, jax.tree.map(jnp.copy, self.state))
 
+    @explained
     def load_state(self, state: TrainState) -> None:
         """Takes the state back from a loop of your own; a copy, so that both can train on.
 

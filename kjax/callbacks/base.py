@@ -1,6 +1,6 @@
 """What happens between epochs and batches: Keras's hooks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Logs = dict[str, Any]
@@ -146,19 +146,34 @@ class Hooks:
         """Calls a hook of all callbacks, with one dict for all."""
         logs = {} if logs is None else logs
         for function in self._functions[hook]:
-            function(*number, logs)
+            told(function, hook, *number, logs)
 
     def call_run(self, hook: str, run: Any) -> None:
         """Calls one of the hooks that are told where the run stands, or went wrong."""
         for function in self._functions[hook]:
-            function(run)
+            told(function, hook, run)
 
     def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
         """Calls a hook of all callbacks for each of some batches."""
         logs, functions = {} if logs is None else logs, self._functions[hook]
         for batch in batches if functions else ():
             for function in functions:
-                function(batch, logs)
+                told(function, hook, batch, logs)
+
+
+def told(function: Callable, hook: str, *args: Any) -> None:
+    """Calls a hook; what it raises says which callback's it was, and at which epoch or batch."""
+    try:
+        function(*args)
+    except Exception as error:
+        callback = getattr(function, "__self__", None)
+        if not type(callback).__module__.startswith("kjax."):
+            name = type(callback).__name__ if callback is not None else getattr(function, "__name__", repr(function))
+            number = (
+                f" of {'batch' if 'batch' in hook else 'epoch'} {args[0]}, from 0" if isinstance(args[0], int) else ""
+            )
+            error.add_note(f"In the callback {name}, {hook}{number}")
+        raise
 
 
 def listed(callbacks: Any, owner: str) -> Sequence[Callback]:
