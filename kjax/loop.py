@@ -137,13 +137,13 @@ def fit(
     pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
     watch = Watch(model, hooks, check_finite)
     model.stop_training = False
-    with interruptible() as interrupted, contextlib.closing(progress):
+    with interruptible(model) as interrupted, contextlib.closing(progress):
         hooks.call("on_train_begin")
         hooks.call_run("resume", run)
         try:
             while run.epoch < plan.epochs and not model.stop_training:
                 _train(model, source, run, pace, hooks, progress, watch, interrupted)
-                run.logs = run.logs | _validate(model, validation, hooks)
+                run.logs = run.logs | _validate(model, validation, hooks, interrupted)
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
@@ -155,9 +155,9 @@ def fit(
     return history
 
 
-def _validate(model: Any, source: Source | None, hooks: Hooks) -> dict[str, float]:
+def _validate(model: Any, source: Source | None, hooks: Hooks, interrupted: Callable) -> dict[str, float]:
     """The means over the examples held out, if there are any."""
-    found = {} if source is None else evaluate(model, source, hooks)
+    found = {} if source is None else evaluate(model, source, hooks, interrupted=interrupted)
     return {f"val_{name}": value for name, value in found.items()}
 
 
@@ -215,12 +215,15 @@ def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: ran
         hooks.call_each(hook, steps, epoch.logs())
 
 
-def evaluate(model: Any, source: Source, hooks: Hooks, progress: Progress | None = None) -> dict[str, float]:
+def evaluate(
+    model: Any, source: Source, hooks: Hooks, progress: Progress | None = None, interrupted: Callable = lambda: None
+) -> dict[str, float]:
     """The means over all examples."""
     progress = progress or Progress(1, 0)
     hooks.call("on_test_begin")
     epoch = Pass(model.compiled, model.state, source)
     for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"))):
+        interrupted()
         hooks.call_each("on_test_batch_begin", steps)
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
         _report(epoch, progress, hooks, "on_test_batch_end", steps)
@@ -230,11 +233,11 @@ def evaluate(model: Any, source: Source, hooks: Hooks, progress: Progress | None
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Any]:
+def interruptible(model: Any) -> Iterator[Any]:
     """Ctrl-C waits for the step at hand: the yielded function raises it. A second Ctrl-C does not wait.
 
     Without this, an interrupt could fall between the step, which gives up the old state's memory, and the moment
-    when the model takes the new one.
+    when the model takes the new one. There the second one waits, too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -244,7 +247,7 @@ def interruptible() -> Iterator[Any]:
 
     def note(number: int, frame: Any) -> None:
         pressed.append(number)
-        if len(pressed) > 1:
+        if len(pressed) > 1 and not any(array.is_deleted() for array in jax.tree.leaves(model.state)):
             raise KeyboardInterrupt
 
     def check() -> None:

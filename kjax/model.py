@@ -322,7 +322,7 @@ class Model(Savable, Network):
     ) -> Any:
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
         batch = self._class_weighted(self._batch(x, y, sample_weight), class_weight)
-        with loop.interruptible() as interrupted:
+        with loop.interruptible(self) as interrupted:
             self.state, logs = self.compiled.train_step(self.state, batch)
             interrupted()
         return self._named(logs, return_dict)

@@ -28,7 +28,7 @@ HOWS = {  # what a beginner may write, the line that must be seen, what must be 
     "if": lambda x: x if x.sum() > 0 else -x,
     "float": lambda x: x * float(x.sum()),
     "numpy": lambda x: np.sin(x),
-    "range": lambda x: [x for _ in range(x.sum().astype(int))][0],
+    "range": lambda x: sum(x for _ in range(x.sum().astype(int))),
     "mask": lambda x: x[x > 0],
     "text": lambda x: x + "a",
     "attribute": lambda x: x.nosuch,
