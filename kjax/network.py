@@ -14,7 +14,7 @@ from kjax import data as arrays
 from kjax import summary
 from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
-from kjax.frozen import explained, require_int, suggest, tuples
+from kjax.frozen import explained, require_int, require_verbose, suggest, tuples
 from kjax.heads import in_order, input_names
 from kjax.layer_view import LayerView
 from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
@@ -235,6 +235,7 @@ class Network:
         """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "predict")
+        require_verbose(verbose, "predict")
         x, _ = self._input(x), self.state
         n = arrays.check_rows(x)
         size = arrays.power_of_two(n, batch_size)

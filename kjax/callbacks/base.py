@@ -1,6 +1,6 @@
 """What happens between epochs and batches: Keras's hooks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 Logs = dict[str, Any]
@@ -182,10 +182,13 @@ def listed(callbacks: Any, owner: str) -> Sequence[Callback]:
     Raises:
         TypeError: something in it is no callback.
     """
-    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str | dict)
+    found = list(callbacks) if several else [] if callbacks is None else [callbacks]
     for callback in found:
         if not isinstance(callback, Callback):
-            raise TypeError(f"{owner}: callbacks are objects of kjax.callbacks.Callback; got {callback!r}")
+            is_class = isinstance(callback, type) and issubclass(callback, Callback)
+            hint = f": did you forget the brackets, {callback.__name__}(…)?" if is_class else ""
+            raise TypeError(f"{owner}: callbacks are objects of kjax.callbacks.Callback; got {callback!r}{hint}")
     return found
 
 
