@@ -282,12 +282,6 @@ def require_int(value: Any, name: str, owner: str, least: int = 1) -> None:
         raise ValueError(f"{owner}: {name} must be an integer of at least {least}; got {value!r}")
 
 
-def require_verbose(value: Any, owner: str) -> None:
-    """Refuses what is not 0, 1 or 2."""
-    if not isinstance(value, int) or value not in (0, 1, 2):
-        raise ValueError(f"{owner}: verbose is 0, 1 or 2; got {value!r}")
-
-
 def require_between(value: Any, name: str, owner: str, low: float, high: float, open_top: bool = False) -> None:
     """Refuses a number outside [low, high] (or [low, high)). What is no plain number, a tracer say, passes."""
     if isinstance(value, bool | str) or value is None:

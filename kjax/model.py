@@ -9,11 +9,12 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import loop, losses
+from kjax.arguments import check_plan, require_verbose
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
 from kjax.compiled import Compiled, first_optimizer_state
-from kjax.frozen import explained, require_int, require_verbose
+from kjax.frozen import explained, require_int
 from kjax.heads import in_order, names_in
 from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
@@ -256,7 +257,7 @@ class Model(Savable, Network):
             FloatingPointError: with `check_finite`, see there.
         """
         batch_size = 32 if batch_size is None else batch_size
-        self._check_counts(batch_size, epochs, initial_epoch, verbose, shuffle)
+        check_plan(batch_size, epochs, initial_epoch, verbose, shuffle)
         callbacks = listed_callbacks(callbacks, "fit")
         data = self._batch(x, y, sample_weight)
         validation = self._validation(validation_data)
@@ -269,14 +270,6 @@ class Model(Savable, Network):
         held_out = None if validation is None else ArraySource(validation, batch_size)
         plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
         return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
-
-    def _check_counts(self, batch_size: Any, epochs: Any, initial_epoch: Any, verbose: Any, shuffle: Any) -> None:
-        require_int(batch_size, "batch_size", "fit")
-        require_int(epochs, "epochs", "fit", least=0)
-        require_int(initial_epoch, "initial_epoch", "fit", least=0)
-        require_verbose(verbose, "fit")
-        if not isinstance(shuffle, bool | np.bool_ | int) and shuffle != "batch":
-            raise ValueError(f"fit: shuffle is True, False or 'batch'; got {shuffle!r}")
 
     def _validation(self, data: Any) -> Any:
         if data is None:

@@ -12,9 +12,10 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
+from kjax.arguments import require_verbose
 from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
-from kjax.frozen import explained, require_int, require_verbose, suggest, tuples
+from kjax.frozen import explained, require_int, suggest, tuples
 from kjax.heads import in_order, input_names
 from kjax.layer_view import LayerView
 from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry

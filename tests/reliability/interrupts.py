@@ -190,9 +190,8 @@ def main(times: int = 100, seed: int = 0) -> int:
             wrong.append(f"{number} ({name}, after {delays} s): {problem}")
     for name in tried:
         print(f"{name:30} {tried[name]:4} interrupts, {landed[name]:4} of them before the end")
-    print(
-        f"{times} interrupts ({doubles} of them twice) in {time.perf_counter() - began:.0f} s, {len(wrong)} models spoilt"
-    )
+    seconds = time.perf_counter() - began
+    print(f"{times} interrupts ({doubles} of them twice) in {seconds:.0f} s, {len(wrong)} models spoilt")
     print("\n".join(wrong))
     return 1 if wrong else 0
 
