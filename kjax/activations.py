@@ -89,12 +89,12 @@ def exponential(x: Array) -> Array:
 
 
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
-    """Probabilities, exp(x) / sum(exp(x)) along `axis`.
+    """Probabilities, exp(x) / sum(exp(x)) along `axis`; in float32 for narrower inputs, and then rounded.
 
     >>> softmax(jnp.array([[0.0, 0.0], [1e4, 0.0]])).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
     """
-    return jax.nn.softmax(x, axis=axis)
+    return _wide(jax.nn.softmax, x, axis)
 
 
 def softplus(x: Array) -> Array:
@@ -211,8 +211,14 @@ def glu(x: Array, axis: int = -1) -> Array:
 
 
 def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
-    """log(softmax(x)) along `axis`, without underflow."""
-    return jax.nn.log_softmax(x, axis=axis)
+    """log(softmax(x)) along `axis`, without underflow; in float32 for narrower inputs, and then rounded."""
+    return _wide(jax.nn.log_softmax, x, axis)
+
+
+def _wide(function: Callable, x: Array, axis: Any) -> Array:
+    """`function` along an axis, computed in float32 at least."""
+    narrow = jnp.issubdtype(jnp.result_type(x), jnp.floating) and jnp.finfo(jnp.result_type(x)).bits < 32
+    return function(jnp.asarray(x, jnp.float32), axis=axis).astype(x.dtype) if narrow else function(x, axis=axis)
 
 
 def log_sigmoid(x: Array) -> Array:

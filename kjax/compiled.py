@@ -11,9 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.dtypes import widened
+from kjax.heads import predict
 from kjax.nn.container import Container
-from kjax.nn.layer import Layer
+from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
+from kjax.precision import Precision
 from kjax.train import Trainer, TrainState
 
 KEPT = 128
@@ -80,11 +83,11 @@ def _method(method: Callable, structure: Any, donated: tuple[int, ...]) -> Calla
 
 
 @functools.lru_cache(maxsize=KEPT)
-def outputs(net: Layer) -> Callable:
+def outputs(net: Layer, precision: Precision | None = None) -> Callable:
     """`(params, state, x) -> y`, compiled; a mask is dropped."""
 
     def run(params: Any, state: Any, x: Any) -> Any:
-        return plain(net.apply(params, state, x)[0])
+        return plain(predict(net, precision, params, state, x))
 
     return jax.jit(run)
 
@@ -96,7 +99,7 @@ def inner_outputs(net: Layer, names: tuple[str, ...]) -> Callable:
     def run(params: Any, state: Any, x: Any) -> Any:
         found: dict[str, Any] = {}
         record(net, params, state, x, "", lambda path, y: found.setdefault(path, y))
-        return {name: plain(found[name]) for name in names}
+        return {name: widened(plain(found[name])) for name in names}
 
     return jax.jit(run)
 
@@ -105,7 +108,7 @@ def record(net: Layer, params: Any, state: Any, x: Any, prefix: str, note: Calla
     """The output of a network; calls `note(path, output)` for each layer on the way, inner ones first."""
     if not isinstance(net, Container):
         return net.apply(params, state, x)[0]
-    params = net.effective(params, state)
+    params, x = net.effective(params, state), net.taken(x)
 
     def visit(i: int, number: int, given: Any) -> Any:
         name = net.names[i]
@@ -130,6 +133,16 @@ def _first_state(net: Layer, trainer: Trainer | None, key: jax.Array, leaves: An
         return trainer.init(key, x)
     net_key, train_key = jax.random.split(key)
     return TrainState(*net.init(net_key, x), (), jnp.zeros((), jnp.int32), train_key)
+
+
+def restarted(trainer: Trainer, state: TrainState, x: Any = None) -> TrainState:
+    """A state for another trainer, its optimizer afresh; with inputs like `x`, weights in the dtypes that it keeps."""
+    params, net_state = state.params, state.state
+    if x is not None:
+        wanted = jax.eval_shape(trainer.init, state.key, x)
+        params, net_state = like((params, net_state), (wanted.params, wanted.state))
+    opt_state, loss_scale = first_optimizer_state(trainer, params), trainer.init_loss_scale()
+    return state.replace(params=params, state=net_state, opt_state=opt_state, loss_scale=loss_scale)
 
 
 @jax.jit

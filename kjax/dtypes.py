@@ -6,6 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+MIXED = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+"""What a layer computes in whose `dtype` is such a policy; its params are float32."""
+
 
 def at_least_float32(dtype: Any) -> Any:
     """The type to accumulate in: float32 for what is narrower, else the type itself.
@@ -14,6 +17,25 @@ def at_least_float32(dtype: Any) -> Any:
     (dtype('float32'), dtype('float64'))
     """
     return jnp.dtype(dtype) if jnp.finfo(dtype).bits > 32 else jnp.dtype("float32")
+
+
+def is_float(a: Any) -> bool:
+    """Whether this is an array of floating-point numbers."""
+    return jnp.issubdtype(a.dtype, jnp.floating)
+
+
+def floats_as(dtype: Any, tree: Any) -> Any:
+    """A tree of arrays with its floats in another dtype; what else there is stays.
+
+    >>> jax.tree.map(lambda a: a.dtype.name, floats_as("bfloat16", {"n": jnp.zeros(2, int), "w": jnp.zeros(2)}))
+    {'n': 'int32', 'w': 'bfloat16'}
+    """
+    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, tree)
+
+
+def widened(tree: Any) -> Any:
+    """A tree of arrays with those floats in float32 that were narrower."""
+    return jax.tree.map(lambda a: a.astype(at_least_float32(a.dtype)) if is_float(a) else a, tree)
 
 
 def promoted(*dtypes: Any) -> Any:

@@ -15,7 +15,7 @@ from kjax import summary
 from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
 from kjax.frozen import explained, require_int, suggest, tuples
-from kjax.heads import in_order, input_names
+from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
 from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
@@ -23,6 +23,7 @@ from kjax.nn.container import all_layers, named_layers
 from kjax.nn.layer import Layer
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
+from kjax.precision import Precision
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
 
@@ -55,7 +56,7 @@ class Network:
         self._net = net
         self._trainer: Trainer | None = None
         self._compiled: Compiled | None = None
-        self._outputs: tuple[Any, Any] = (None, None)
+        self._outputs: tuple[Any, Any, Any] = (None, None, None)
         self._state: TrainState | None = None
         self._spec: Any = None
         self._output: Any = None
@@ -65,7 +66,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
-        return {**self.__dict__, "_compiled": None, "_outputs": (None, None)}
+        return {**self.__dict__, "_compiled": None, "_outputs": (None, None, None)}
 
     @property
     def net(self) -> Layer:
@@ -87,9 +88,14 @@ class Network:
     @property
     def outputs(self) -> Callable:
         """`(params, state, x) -> y`, compiled."""
-        if self._outputs[0] is not self.net:
-            self._outputs = self.net, outputs(self.net)
-        return self._outputs[1]
+        net, precision = self.net, self._precision
+        if self._outputs[0] is not net or self._outputs[1] is not precision:
+            self._outputs = net, precision, outputs(net, precision)
+        return self._outputs[2]
+
+    @property
+    def _precision(self) -> Precision | None:
+        return None if self._trainer is None else self._trainer.precision
 
     @property
     def built(self) -> bool:
@@ -283,7 +289,9 @@ class Network:
         for pattern in patterns:
             if not fnmatch.filter(known, pattern):
                 raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
-        found = inner_outputs(self.net, tuple(wanted))(self.state.params, self.state.state, x)
+        found = inner_outputs(in_precision(self.net, self._precision), tuple(wanted))(
+            self.state.params, self.state.state, x
+        )
         return {name: on_host(found[name]) for name in wanted}
 
     def reset_states(self) -> None:
