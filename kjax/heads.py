@@ -79,9 +79,9 @@ def predict(net: Layer, precision: Any, params: Any, state: Any, x: Any) -> Any:
     if precision is None:
         return net.apply(params, state, x)[0]
     split, activations = split_outputs(in_precision(net, precision))
-    output = widened(split.apply(params, state, x)[0])
+    output = split.apply(params, state, x)[0]
     if len(activations) != (len(output) if isinstance(output, dict | tuple) else 1):
-        return output
+        return widened(output)
     if isinstance(output, dict):
         return dict(zip(output, map(activated, output.values(), activations), strict=True))
     if isinstance(output, tuple):
@@ -90,8 +90,8 @@ def predict(net: Layer, precision: Any, params: Any, state: Any, x: Any) -> Any:
 
 
 def activated(output: Any, activation: Any) -> Any:
-    """An output after its activation, if it has one; a mask stays."""
-    return output if activation is None else on_values(activation, output)
+    """An output in float32 at least, after its activation if it has one; a mask stays."""
+    return widened(output) if activation is None else on_values(activation, widened(output))
 
 
 def output_names(net: Layer, losses_: Any = None) -> tuple[str, ...]:

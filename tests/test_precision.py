@@ -45,51 +45,66 @@ def _attention():
     return nn.Graph(x, nn.Dense(3, activation="softmax", dtype="float32")(nn.LayerNormalization()(x + y)))
 
 
-def _keras_row(*layers):
-    """The layers one after the other; what follows the last weights is float32, as Keras's guide advises."""
-
-    def make(k):
-        import keras
-
-        return keras.Sequential([layer(k) for layer in layers])
-
-    return make
+def _cnn():
+    return nn.Serial(
+        [
+            nn.Conv2D(4, 3), nn.BatchNormalization(), nn.Activation("relu"), nn.MaxPooling2D(2), nn.Conv2D(4, 2),
+            nn.GlobalAveragePooling2D(), nn.Dense(3, "sigmoid"),
+        ]
+    )  # fmt: skip
 
 
+def _keras_cnn(k):
+    return [
+        k.Conv2D(4, 3), k.BatchNormalization(), k.Activation("relu"), k.MaxPooling2D(2), k.Conv2D(4, 2),
+        k.GlobalAveragePooling2D(), k.Dense(3), k.Activation("sigmoid", dtype="float32"),
+    ]  # fmt: skip
+
+
+def _mlp():
+    return nn.Serial([nn.Dense(16, "relu"), nn.Dropout(0.3), nn.Dense(3, "softmax")])
+
+
+def _keras_mlp(k):
+    return [k.Dense(16, "relu"), k.Dropout(0.3), k.Dense(3), k.Softmax(dtype="float32")]
+
+
+def _recurrent():
+    return nn.Serial([nn.LSTM(8, return_sequences=True), nn.GRU(4), nn.Dense(2)])
+
+
+def _keras_recurrent(k):
+    return [k.LSTM(8, return_sequences=True), k.GRU(4), k.Dense(2), k.Activation("linear", dtype="float32")]
+
+
+# As Keras's guide advises, what follows the last weights is float32.
 NETS = {
-    "MLP": (lambda: nn.Serial([nn.Dense(16, "relu"), nn.Dropout(0.3), nn.Dense(3, "softmax")]), (8, 5), _keras_row(
-        lambda k: k.Dense(16, "relu"), lambda k: k.Dropout(0.3), lambda k: k.Dense(3),
-        lambda k: k.Softmax(dtype="float32"))),
-    "CNN": (lambda: nn.Serial([nn.Conv2D(4, 3), nn.BatchNormalization(), nn.Activation("relu"), nn.MaxPooling2D(2),
-                               nn.Conv2D(4, 2), nn.GlobalAveragePooling2D(), nn.Dense(3, "sigmoid")]), (8, 9, 9, 1), _keras_row(
-        lambda k: k.Conv2D(4, 3), lambda k: k.BatchNormalization(), lambda k: k.Activation("relu"),
-        lambda k: k.MaxPooling2D(2), lambda k: k.Conv2D(4, 2), lambda k: k.GlobalAveragePooling2D(), lambda k: k.Dense(3),
-        lambda k: k.Activation("sigmoid", dtype="float32"))),
-    "LSTM": (lambda: nn.Serial([nn.LSTM(8, return_sequences=True), nn.GRU(4), nn.Dense(2)]), (8, 7, 5), _keras_row(
-        lambda k: k.LSTM(8, return_sequences=True), lambda k: k.GRU(4), lambda k: k.Dense(2),
-        lambda k: k.Activation("linear", dtype="float32"))),
-    "attention": (_attention, (8, 6, 8), _keras_attention),
-}  # fmt: skip
+    "MLP": (_mlp, (8, 5), _keras_mlp, 0),
+    "CNN": (_cnn, (8, 9, 9, 1), _keras_cnn, 0),
+    "LSTM": (_recurrent, (8, 7, 5), _keras_recurrent, 0.01),  # loops are compiled, and round less often
+    "attention": (_attention, (8, 6, 8), _keras_attention, 0.002),  # whose softmax is bfloat16
+}
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_outputs_are_those_of_keras_in_mixed_bfloat16(name):
     import keras
 
-    make, shape, make_keras = NETS[name]
+    make, shape, make_keras, tolerance = NETS[name]
     net, x = make(), numbers(*shape)
     params, state = jax.eval_shape(net.init, jax.random.key(0), x)
     params, state = randomised(params), randomised(state, 1)
     params = jax.tree.map(lambda a: a - 0.4, params)
     trainer = Trainer(net, "mse", precision="mixed_bfloat16")
     fresh = trainer.init(jax.random.key(0), x).replace(params=params, state=state)
-    ours = np.asarray(jax.jit(trainer.predict_step)(fresh, x))
+    ours = np.asarray(trainer.predict_step(fresh, x))  # compiled as a whole, XLA would round less often
     exact = np.asarray(net.apply(params, state, x)[0])
     with keras_allowed():
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
             theirs = make_keras(keras.layers)
+            theirs = keras.Sequential(theirs) if isinstance(theirs, list) else theirs
             theirs.build(shape)
         finally:
             keras.config.set_dtype_policy(before)
@@ -98,9 +113,8 @@ def test_outputs_are_those_of_keras_in_mixed_bfloat16(name):
     assert ours.dtype == expected.dtype == np.float32
     error = np.abs(ours - expected).max() / np.abs(exact).max()
     rounding = np.abs(ours - exact).max() / np.abs(exact).max()
-    print(name, "from Keras", error, "from float32", rounding)
-    assert 1e-4 < rounding < 0.03  # it was computed in bfloat16
-    assert error < 0.01
+    assert error <= tolerance
+    assert 5e-4 < rounding < 0.01  # it was computed in bfloat16
 
 
 # What is computed in what.
@@ -132,9 +146,9 @@ class Centred(nn.Layer):
 def deep():
     return nn.Serial(
         [
-            nn.Conv2D(4, 3, activity_regularizer="l2"), nn.BatchNormalization(gamma_regularizer="l2"), nn.Activation("relu"),
-            nn.GlobalAveragePooling2D(), Centred(), nn.Residual([nn.LayerNormalization(), nn.Dense(4)]),
-            nn.Dense(3, "softmax", kernel_regularizer="l2"),
+            nn.Conv2D(4, 3, activity_regularizer="l2"), nn.BatchNormalization(gamma_regularizer="l2"),
+            nn.Activation("relu"), nn.GlobalAveragePooling2D(), Centred(),
+            nn.Residual([nn.LayerNormalization(), nn.Dense(4)]), nn.Dense(3, "softmax", kernel_regularizer="l2"),
         ]
     )  # fmt: skip
 
@@ -174,7 +188,7 @@ def test_every_output_of_a_graph_is_float32():
     x = {"a": numbers(8, 3), "b": np.arange(16).reshape(8, 2) % 9}
     model.train_on_batch(x, {"sort": np.arange(8) % 3, "far": numbers(8, 1)})
     found = model.predict(x)
-    assert list(found) == ["sort", "far"] and dtypes(found) == {"float32"}
+    assert set(found) == {"sort", "far"} and dtypes(found) == {"float32"}
     np.testing.assert_allclose(found["sort"].sum(1), 1, atol=3e-7)
 
 
@@ -265,7 +279,6 @@ def test_digits_are_learned_as_well(precision, digits):
     model.compile(optim.Adam(3e-3), "sparse_categorical_crossentropy", ["accuracy"], precision=precision)
     model.fit(x, y, epochs=8, verbose=0)
     loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
-    print(precision, loss, accuracy, model.loss_scale)
     assert accuracy > 0.93 and loss < 0.25
     scale = model.loss_scale
     assert scale is None if precision != "mixed_float16" else scale.scale >= 2.0**10 and scale.skipped_steps < 10
@@ -291,18 +304,18 @@ def test_a_step_whose_gradient_overflows_is_skipped_and_counted():
     for i in range(1, 12):
         new, logs = step(state, batch)
         assert np.isfinite(logs["loss"])  # only the gradients of the scaled loss overflowed
-        same = jax.tree.map(
-            lambda a, b: bool((a == b).all()),
-            (new.params, new.state, new.opt_state),
-            (state.params, state.state, state.opt_state),
-        )
-        skipped.append(all(jax.tree.leaves(same)))
+        same = [
+            jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), getattr(new, name), getattr(state, name)))
+            for name in ("params", "state", "opt_state")
+        ]
+        skipped.append(all(map(all, same)))
         assert int(new.step) == i and (jax.random.key_data(new.key) == jax.random.key_data(state.key)).all()
-        assert skipped[-1] or not any(jax.tree.leaves(same["params"] if isinstance(same, dict) else same[0]))
+        assert skipped[-1] or not any(map(all, same))
         state = new
     times = sum(skipped)
-    assert skipped == sorted(skipped, reverse=True) and 0 < times < 11
-    assert state.loss_scale.numbers() == LossScale(2.0 ** (15 - times), 11 - times, times, 2000)
+    assert skipped[0] and not skipped[-1] and not any(skipped[8:])
+    good = skipped[::-1].index(True)
+    assert state.loss_scale.numbers() == LossScale(2.0 ** (15 - times), good, times, 2000)
     assert int(state.opt_state.step) == 11 - times
 
 
@@ -324,7 +337,7 @@ def test_a_scaled_step_is_the_plain_step():
     x, y = np.array([[1.0, 2.0], [0.5, 4.0]], "float32"), np.array([[1.0], [3.0]], "float32")
     net = nn.Dense(1, kernel_initializer="ones")
     found = []
-    for precision in (None, "mixed_float16"):
+    for precision in (None, Precision("mixed_float16", initial_scale=1024.0)):
         trainer = Trainer(net, "mse", optim.SGD(0.25), precision=precision)
         found.append(trainer.train_step(trainer.init(jax.random.key(0), x), (x, y))[0].params)
     jax.tree.map(np.testing.assert_array_equal, *found)
@@ -420,6 +433,6 @@ def test_precisions_are_settings_like_others():
     assert Precision("mixed_float16", initial_scale=8) == Precision("mixed_float16", 8.0)
     assert kjax.precision.get(None) is None
     assert dataclasses.replace(Precision("float32"), name="mixed_bfloat16") == Precision("mixed_bfloat16")
+    trainer, state, batch = overflowing()
     with pytest.raises(ValueError, match=r"no loss_scale.*trainer.init"):
-        trainer, state, batch = overflowing()
         trainer.train_step(state.replace(loss_scale=None), batch)
