@@ -6,8 +6,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.frozen import suggest
+
 MIXED = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 """What a layer computes in whose `dtype` is such a policy; its params are float32."""
+
+
+def name_of(dtype: Any) -> str:
+    """The name of a dtype, or of a policy in `MIXED`.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(dtype, str) and dtype in MIXED:
+        return dtype
+    try:
+        return jnp.dtype(dtype).name
+    except TypeError:
+        known = [*MIXED, "bfloat16", "float16", "float32", "float64"]
+        raise TypeError(f"unknown dtype {dtype!r}.{suggest(str(dtype), known)}") from None
 
 
 def at_least_float32(dtype: Any) -> Any:

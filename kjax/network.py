@@ -20,7 +20,7 @@ from kjax.layer_view import LayerView
 from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
 from kjax.nn.container import all_layers, named_layers
-from kjax.nn.layer import Layer
+from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
 from kjax.precision import Precision
@@ -163,8 +163,13 @@ class Network:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
         state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
         self._state = self._with_donations(state) if self._donors else state
-        self._spec, self._paths = spec, weight_paths(self.net, spec)
-        self._output = plain(self.net.output(self._state.params, self._state.state, spec))
+        self._settle(spec)
+
+    def _settle(self, spec: Any) -> None:
+        """Notes what follows from a new state for such inputs."""
+        net = in_precision(self.net, self._precision)
+        self._spec, self._paths = spec, weight_paths(net, spec)
+        self._output = plain(net.output(self.state.params, self.state.state, spec))
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -179,6 +184,7 @@ class Network:
                 f"a model used as a layer was built for inputs of another shape: its weights have the shapes {got}, "
                 f"here they would have {wanted}"
             )
+        params, net_state = like((params, net_state), (state.params, state.state))
         return state.replace(params=params, state=net_state)
 
     def _build_or_explain(self) -> None:

@@ -415,6 +415,9 @@ def test_float64_is_float64_throughout_and_can_be_left():
         trainer = model.trainer
         fresh = trainer.init(jax.random.key(0), np.arange(8).reshape(2, 4))
         assert dtypes(fresh.params) == {"float64"}
+        again = Sequential([nn.Dense(2)])
+        again.compile("sgd", "mse", precision="float64")
+        assert again.predict(x).dtype == np.float64 and dtypes(again.state.params) == {"float64"}
         model.compile("sgd", "mse", precision="float32")
         assert dtypes(model.state) == {"float32"} and model.predict(x.astype("float64")).dtype == np.float32
     assert np.isfinite(model.train_on_batch(x, numbers(8, 2)))

@@ -122,6 +122,7 @@ ROWS = {
     "sample_weight_mode": (lambda: model(sample_weight_mode="time"), ["sample_weight_mode", "'time'"]),
     "two loss weights": (lambda: model(loss_weights=[1.0, 2.0]), ["loss_weights", "[1.0, 2.0]"]),
     "unknown precision": (lambda: model(precision="mixed_bfloat"), ["unknown precision 'mixed_bfloat'", "Did you mean 'mixed_bfloat16'?"]),
+    "unknown dtype of a layer": (lambda: Dense(1, dtype="mixed_bf16"), ["Dense: dtype: unknown dtype 'mixed_bf16'", "Did you mean 'mixed_bfloat16'?"]),
     "precision by its dtype": (lambda: model(precision=np.float16), ["precision is a name", "'mixed_float16'", "float16"]),
     "float64 without 64 bits": (lambda: model(precision="float64"), ["64-bit mode", 'jax.config.update("jax_enable_x64", True)']),
     "a loss scale below one": (lambda: Precision("mixed_float16", initial_scale=0.0), ["Precision: initial_scale", "0.0"]),

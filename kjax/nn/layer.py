@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from kjax import activations, constraints, initializers, regularizers
-from kjax.dtypes import MIXED, at_least_float32, floats_as, is_float
+from kjax.dtypes import MIXED, at_least_float32, floats_as, is_float, name_of
 from kjax.frozen import Frozen, is_int, snake_case
 from kjax.nn.errors import LayerError
 from kjax.nn.mask import mask_of, on_values, over, plain, remask, unmask
@@ -222,11 +222,9 @@ class Layer(Frozen):
     # The rest is this class's own.
 
     def convert(self, name: str, value: Any) -> Any:
-        if name == "dtype" and value is not None:
-            return value if isinstance(value, str) and value in MIXED else jnp.dtype(value).name
         if name in ("input_shape", "batch_input_shape") and value is not None:
             return shape_of(value, name, type(self).__name__)
-        getter = GETTERS.get(name.rsplit("_", 1)[-1])
+        getter = name_of if name == "dtype" and value is not None else GETTERS.get(name.rsplit("_", 1)[-1])
         if getter is None:
             return self._inheriting(super().convert(name, value))
         try:
