@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from kjax.dtypes import at_least_float32
+from kjax.dtypes import at_least_float32, in_float32
 from kjax.frozen import look_up
 
 # Those that Keras 2 names.
@@ -94,7 +94,7 @@ def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     >>> softmax(jnp.array([[0.0, 0.0], [1e4, 0.0]])).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
     """
-    return _wide(jax.nn.softmax, x, axis)
+    return in_float32(jax.nn.softmax, x, axis=axis)
 
 
 def softplus(x: Array) -> Array:
@@ -212,13 +212,7 @@ def glu(x: Array, axis: int = -1) -> Array:
 
 def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """log(softmax(x)) along `axis`, without underflow; in float32 for narrower inputs, and then rounded."""
-    return _wide(jax.nn.log_softmax, x, axis)
-
-
-def _wide(function: Callable, x: Array, axis: Any) -> Array:
-    """`function` along an axis, computed in float32 at least."""
-    narrow = jnp.issubdtype(jnp.result_type(x), jnp.floating) and jnp.finfo(jnp.result_type(x)).bits < 32
-    return function(jnp.asarray(x, jnp.float32), axis=axis).astype(x.dtype) if narrow else function(x, axis=axis)
+    return in_float32(jax.nn.log_softmax, x, axis=axis)
 
 
 def log_sigmoid(x: Array) -> Array:

@@ -1,6 +1,7 @@
 """Questions about types that several modules ask."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,6 +54,13 @@ def floats_as(dtype: Any, tree: Any) -> Any:
 def widened(tree: Any) -> Any:
     """A tree of arrays with those floats in float32 that were narrower."""
     return jax.tree.map(lambda a: a.astype(at_least_float32(a.dtype)) if is_float(a) else a, tree)
+
+
+def in_float32(function: Callable, x: Any, **options: Any) -> Any:
+    """`function` of an array, computed in float32 for narrower floats and then rounded to their dtype."""
+    x = jnp.asarray(x)
+    narrow = is_float(x) and jnp.finfo(x.dtype).bits < 32
+    return function(x.astype(jnp.float32), **options).astype(x.dtype) if narrow else function(x, **options)
 
 
 def promoted(*dtypes: Any) -> Any:
