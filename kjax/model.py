@@ -76,7 +76,7 @@ class Model(Savable, Network):
     def compiled(self) -> Compiled:
         """The trainer's functions, compiled."""
         if self._compiled is None or self._compiled.trainer is not self._trainer:
-            self._compiled = Compiled(self.trainer, self._compiled)
+            self._compiled = Compiled(self.trainer, self._compiled, self._log)
         return self._compiled
 
     @property
@@ -143,6 +143,7 @@ class Model(Savable, Network):
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
         self._trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
+        self._log.expect_changes()
         if self._state is not None:
             self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
 
