@@ -165,7 +165,8 @@ def _set(programs: Programs | None) -> pathlib.Path | None:
     folder = programs and programs.folder
     _give_to_jax(programs)
     jax.config.update("jax_compilation_cache_dir", folder and str(folder))
-    if jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:  # JAX's default: small ones are not kept
+    if programs and jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:
+        # JAX's default, which keeps no small programs.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 

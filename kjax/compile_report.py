@@ -90,10 +90,11 @@ class Setting(NamedTuple):
     """Something that is no array: equal ones share a compilation."""
 
     value: Any
-    text: str
+    shown: Any
 
     def __str__(self) -> str:
-        return self.text if len(self.text) <= LENGTH else f"{self.text[: LENGTH - 1]}…"
+        text = repr(self.shown)
+        return text if len(text) <= LENGTH else f"{text[: LENGTH - 1]}…"
 
 
 @dataclasses.dataclass
@@ -250,7 +251,7 @@ def signature(arguments: dict[str, Any]) -> Signature:
 def spec(leaf: Any) -> Any:
     """What a leaf is to the compiler."""
     if not hasattr(leaf, "shape"):
-        return Setting(leaf, repr(leaf))
+        return Setting(leaf, leaf)
     return Spec(leaf.dtype.name, leaf.shape, getattr(leaf, "weak_type", False))
 
 

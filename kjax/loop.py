@@ -15,7 +15,7 @@ import numpy as np
 from kjax import feed
 from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
-from kjax.compiled import Compiled
+from kjax.compiled import Compiled, shuffle_seed
 from kjax.data import batch_rows
 from kjax.data import rows as examples
 from kjax.progress import Progress
@@ -186,8 +186,7 @@ def order(model: Any, n: int, plan: Plan) -> np.ndarray:
     """The order of the examples in the coming epoch; decided by the state's key and step alone."""
     if not plan.shuffle:
         return np.arange(n)
-    seed = jax.random.key_data(jax.random.fold_in(model.state.key, model.state.step))
-    generator = np.random.default_rng(np.asarray(seed))
+    generator = np.random.default_rng(np.asarray(shuffle_seed(model.state.key, model.state.step)))
     if plan.shuffle == "batch":
         batches = np.array_split(np.arange(n), range(plan.batch_size, n, plan.batch_size))
         full = [batches[i] for i in generator.permutation(n // plan.batch_size)]

@@ -61,6 +61,7 @@ class Network:
         self._state: TrainState | None = None
         self._spec: Any = None
         self._output: Any = None
+        self._example: tuple[int | None, ...] = ()
         self._paths: list[Path] = []
         self._donors: dict[str, Network] = {}
         self._layer: tuple[Any, Any] = (None, None)
@@ -165,9 +166,10 @@ class Network:
     def _build(self, spec: Any) -> None:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
         init = self._log.calls(first_state)
-        state = init(self.net, self._trainer, jax.random.key(self.seed), spec)
+        state = init(self.net, self._trainer, self.seed, spec)
         self._state = self._with_donations(state) if self._donors else state
         self._spec, self._paths = spec, weight_paths(self.net, spec)
+        self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
         self._output = plain(self.net.output(self._state.params, self._state.state, spec))
 
     def _with_donations(self, state: TrainState) -> TrainState:
@@ -196,6 +198,8 @@ class Network:
 
     def _input(self, x: Any, name: str = "x") -> Any:
         """`x` as an array that fits the network (a tuple of them for several inputs); builds the network if need be."""
+        if type(x) is np.ndarray and x.shape[1:] == self._example != () and x.dtype in arrays.READY:
+            return x  # the usual case needs no more than this
         names = self.input_names
         if not names and not isinstance(x, dict):
             x = arrays.as_array(x, name)

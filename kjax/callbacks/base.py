@@ -95,6 +95,8 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+NOBODY: dict[str, list[Any]] = {hook: [] for hook in HOOKS}
+UNHEARD = dict.fromkeys(HOOKS, False)
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
@@ -113,6 +115,9 @@ class Hooks:
 
     def __init__(self, callbacks: Any, model: Any, owner: str, params: dict[str, Any]):
         self.callbacks = listed(callbacks, owner)
+        self._functions, self._single = NOBODY, UNHEARD
+        if not self.callbacks:
+            return
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(dict(params))
