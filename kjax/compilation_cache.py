@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from kjax.datasets.cache import user_cache
 
@@ -48,10 +49,14 @@ class Programs:
     def __init__(self, folder: pathlib.Path, limit: int = LIMIT, named: bool = True):
         self.folder = self._path = folder  # JAX's log reads `_path`
         self.limit, self.named, self.closed = limit, named, False
+        self.set_for_jax = False
         self._left: float = 0  # bytes to write until the folder is looked through
 
     def get(self, key: str) -> bytes | None:
         """The program, or None where there is none that is whole."""
+        if self.set_for_jax and jax.config.jax_compilation_cache_dir != str(self.folder):
+            jax_cache.reset_cache()  # the user has chosen another folder since: JAX turns to it now
+            return None
         path = self.file(key)
         try:
             content = path.read_bytes()
@@ -165,21 +170,23 @@ def _set(programs: Programs | None) -> pathlib.Path | None:
     folder = programs and programs.folder
     _give_to_jax(programs)
     jax.config.update("jax_compilation_cache_dir", folder and str(folder))
-    if programs and jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:
-        # JAX's default, which keeps no small programs.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if programs:
+        programs.set_for_jax = True
+        if jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:  # the default, which keeps no small ones
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 
 
 def _give_to_jax(programs: Programs | None) -> None:
-    """Has JAX look for programs there. Where a JAX to come has no such place, its own plain files do."""
-    from jax._src import compilation_cache as engine
+    """Has JAX look for programs there; where a JAX to come has no such place, it makes files of its own."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from jax._src import compilation_cache as engine
 
-    original = getattr(engine.get_file_cache, "original", engine.get_file_cache)
+        original = getattr(engine.get_file_cache, "original", engine.get_file_cache)
 
-    def get_file_cache(path: str) -> Any:
-        return (programs, path) if programs and path == str(programs.folder) else original(path)
+        def get_file_cache(path: str) -> Any:
+            return (programs, path) if programs and path == str(programs.folder) else original(path)
 
-    get_file_cache.original = original  # type: ignore[attr-defined]
-    engine.get_file_cache = get_file_cache
-    engine.reset_cache()  # it may already be at work, elsewhere
+        get_file_cache.original = original  # type: ignore[attr-defined]
+        engine.get_file_cache = get_file_cache
+    jax_cache.reset_cache()  # it may already be at work, elsewhere
