@@ -54,7 +54,7 @@ class Programs:
 
     def get(self, key: str) -> bytes | None:
         """The program, or None where there is none that is whole."""
-        if self.set_for_jax and jax.config.jax_compilation_cache_dir != str(self.folder):
+        if self.set_for_jax and setting("jax_compilation_cache_dir") != str(self.folder):
             jax_cache.reset_cache()  # the user has chosen another folder since: JAX turns to it now
             return None
         path = self.file(key)
@@ -144,21 +144,26 @@ def processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
+def setting(name: str) -> Any:
+    """What JAX is set to."""
+    return getattr(jax.config, name)
+
+
 @functools.cache
 def switch_on() -> None:
     """Keeps compiled programs, unless the user said otherwise; called before kjax compiles for the first time.
 
     A folder that was set for JAX stays in use, and so does a cache that was switched off there.
     """
-    chosen = jax.config.jax_compilation_cache_dir is not None
-    if not chosen and jax.config.jax_enable_compilation_cache:
+    chosen = setting("jax_compilation_cache_dir") is not None
+    if not chosen and setting("jax_enable_compilation_cache"):
         with contextlib.suppress(RuntimeError):  # no home folder
             use(os.environ.get(SETTING))
 
 
-def use(setting: Any = None) -> pathlib.Path | None:
+def use(choice: Any = None) -> pathlib.Path | None:
     """Keeps compiled programs in a folder from now on; None is the user's cache folder, "off" no folder at all."""
-    given = str(setting or "")
+    given = str(choice or "")
     if given.lower() in OFF:
         return _set(None)
     named = given.lower() not in ON
@@ -167,12 +172,12 @@ def use(setting: Any = None) -> pathlib.Path | None:
 
 
 def _set(programs: Programs | None) -> pathlib.Path | None:
-    folder = programs and programs.folder
+    folder = programs.folder if programs else None
     _give_to_jax(programs)
-    jax.config.update("jax_compilation_cache_dir", folder and str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(folder) if folder else None)
     if programs:
         programs.set_for_jax = True
-        if jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:  # the default, which keeps no small ones
+        if setting("jax_persistent_cache_min_compile_time_secs") == 1.0:  # the default, which keeps no small ones
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 

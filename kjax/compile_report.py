@@ -259,14 +259,14 @@ def spec(leaf: Any) -> Any:
 def tracing(function: str, **arguments: Any) -> Iterator[None]:
     """Around the body of a compiled function: notes what it is compiled for."""
     log = here.log
-    here.pending = pending = log and Pending(log, function, signature(arguments), time.perf_counter())
+    here.pending = pending = Pending(log, function, signature(arguments), time.perf_counter()) if log else None
     yield
     if pending:
         pending.traced = True
         listen()
 
 
-def finished(event: str, duration: float, **about: Any) -> None:
+def finished(event: str, duration_secs: float, **about: Any) -> None:
     """JAX tells that something has been compiled."""
     pending = here.pending
     if event != FINISHED or not pending or not pending.traced:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kjax.compilation_cache import switch_on
+from kjax.compilation_cache import setting, switch_on
 from kjax.compile_report import CompileLog, Setting, tracing
 from kjax.frozen import is_int
 from kjax.nn.container import Container
@@ -170,7 +170,7 @@ def first_state(net: Layer, trainer: Trainer | None, seed: Any, x: Any) -> Train
     leaves, structure = jax.tree.flatten(x)
     if is_int(seed):
         seed = np.uint32(seed) if 0 <= seed < 2**32 else jax.random.key(seed)
-    return init(net, trainer, jax.config.jax_default_prng_impl, seed, tuple(leaves), structure)
+    return init(net, trainer, str(setting("jax_default_prng_impl")), seed, tuple(leaves), structure)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 5))
@@ -182,12 +182,6 @@ def init(net: Layer, trainer: Any, impl: str, seed: Any, leaves: Any, structure:
             return trainer.init(key, x)
         net_key, train_key = jax.random.split(key)
         return TrainState(*net.init(net_key, x), (), jnp.zeros((), jnp.int32), train_key)
-
-
-@jax.jit
-def shuffle_seed(key: Any, step: Any) -> jax.Array:
-    """What decides the order of the examples of an epoch that begins after so many steps."""
-    return jax.random.key_data(jax.random.fold_in(key, step))
 
 
 @jax.jit

@@ -15,11 +15,13 @@ CHUNK_BYTES = 64 * 2**20
 
 
 class Block(NamedTuple):
-    """Data on the device, and the rows of it that each step takes: int32 (steps, batch), -1 for padding."""
+    """Data on the device, the rows of it that each step takes, int32 (steps, batch), -1 for padding; and which steps
+    are to be run, `start` to `stop`."""
 
     data: Any
     rows: jax.Array
-    steps: int
+    start: int
+    stop: int
     padded: bool
 
 
@@ -40,31 +42,43 @@ def memory() -> int:
     return os.sysconf(names[0]) * os.sysconf(names[1]) if known else 2**62
 
 
-def blocks(data: Sequence[Any], rows: Sequence[np.ndarray]) -> Iterator[Block]:
-    """Blocks of steps for data as `place` left it; `rows` as `batch_rows` makes them."""
-    if all(isinstance(a, jax.Array) for a in jax.tree.leaves(data)):
-        for block in rows:
-            yield Block(data, jax.device_put(block), len(block), bool((block < 0).any()))
-    else:
-        yield from ahead(chunk for block in rows for chunk in chunks(data, block))
+def blocks(data: Sequence[Any], rows: Sequence[np.ndarray], first: int = 0) -> Iterator[Block]:
+    """Blocks of steps for data as `place` left it; `rows` as `batch_rows` makes them, of which `first` are done."""
+    resident = all(isinstance(a, jax.Array) for a in jax.tree.leaves(data))
+    make = whole if resident else chunks
+    found = (block for own, done in undone(rows, first) for block in make(data, own, done))
+    return found if resident else ahead(found)
 
 
-def chunks(data: Sequence[Any], rows: np.ndarray) -> Iterator[Block]:
+def undone(rows: Sequence[np.ndarray], first: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The blocks that hold steps to be run, each with how many of its steps are done."""
+    for block in rows:
+        if first < len(block):
+            yield block, first
+        first = max(0, first - len(block))
+
+
+def whole(data: Sequence[Any], rows: np.ndarray, done: int) -> Iterator[Block]:
+    """All the steps over data that is on the device."""
+    yield Block(data, jax.device_put(rows), done, len(rows), bool((rows < 0).any()))
+
+
+def chunks(data: Sequence[Any], rows: np.ndarray, done: int) -> Iterator[Block]:
     """The same steps, each chunk with its own part of the data. All chunks have one shape, so one compilation."""
     per_step = sum(a.nbytes // len(a) for a in jax.tree.leaves(data)) * rows.shape[1]
     steps = min(max(1, CHUNK_BYTES // max(1, per_step)), len(rows))
     padded = bool((rows < 0).any())
-    for start in range(0, len(rows), steps):
-        yield gather(data, rows[start : start + steps], steps, padded)
+    for start in range(done // steps * steps, len(rows), steps):
+        yield gather(data, rows[start : start + steps], steps, padded, max(0, done - start))
 
 
-def gather(data: Sequence[Any], rows: np.ndarray, steps: int, padded: bool) -> Block:
+def gather(data: Sequence[Any], rows: np.ndarray, steps: int, padded: bool, done: int) -> Block:
     """The rows of a chunk, and where each step finds them in it."""
     real = rows[rows >= 0]
     own = np.full((steps, rows.shape[1]), -1, np.int32)
     own[: len(rows)][rows >= 0] = np.arange(len(real))
     arrays, own = jax.device_put((jax.tree.map(lambda a: take(a, real, own.size), tuple(data)), own))
-    return Block(arrays, own, len(rows), padded)
+    return Block(arrays, own, done, len(rows), padded)
 
 
 def take(array: Any, rows: np.ndarray, size: int) -> np.ndarray:

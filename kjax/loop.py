@@ -12,13 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from kjax import feed
 from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
-from kjax.compiled import Compiled, shuffle_seed
-from kjax.data import batch_rows
-from kjax.data import rows as examples
+from kjax.compiled import Compiled
 from kjax.progress import Progress
+from kjax.sources import Source
 
 SHOWN_SECONDS, SILENT_SECONDS = 0.4, 1.0
 """How long one dispatch should take: with a bar, which is to move a few times a second, and without, where only
@@ -28,7 +26,7 @@ network of 87 ms a step took 97 with two steps a dispatch, 118 with one."""
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long `fit` runs and in what order: its arguments of the same names."""
+    """How long `fit` runs, and how: its arguments of the same names."""
 
     batch_size: int
     epochs: int
@@ -36,36 +34,70 @@ class Plan:
     shuffle: Any = True
 
 
-class Epoch:
-    """The batches of one pass over `data`, and sums over them on the device."""
+@dataclasses.dataclass
+class Run:
+    """Where a call of `fit` stands: what decides, together with the model's state, all that is still to come.
 
-    def __init__(self, compiled: Compiled, state: Any, data: Any, batch_size: int, order: Any = None):
-        n = examples(data)
-        size = min(batch_size, n)
-        batch = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype)), tuple(data)
-        )
-        self.data, self._sums = data, compiled.sums(state, batch)
-        self.rows = batch_rows(n, size, order, self._sums.takes_padding)
-        self.steps = sum(map(len, self.rows))
-        self.totals = self._sums.empty()
+    Args:
+        plan: what was asked for.
+        callbacks: all of them, the history too.
+        epoch: the epoch at hand, counted from 0.
+        step: how many of its steps are done.
+        began: the state's `step` when the epoch began; with the state's key it decides the order of the examples.
+        totals: sums over the epoch's steps so far, on the device.
+        logs: of the last finished epoch.
+    """
+
+    plan: Plan
+    callbacks: Sequence[Callback]
+    epoch: int
+    step: int = 0
+    began: int = 0
+    totals: Any = None
+    logs: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def next_epoch(self) -> None:
+        """The epoch at hand is over."""
+        self.epoch, self.step, self.totals = self.epoch + 1, 0, None
+
+
+class Pass:
+    """One pass over a source, or what is left of it, and sums over its steps on the device.
+
+    Args:
+        compiled: the trainer's functions.
+        state: a state they take.
+        source: of the batches.
+        key: decides their order.
+        epoch: how many passes came before.
+        first: how many steps of this one are done.
+        totals: the sums over those.
+    """
+
+    def __init__(
+        self, compiled: Compiled, state: Any, source: Source, key: Any = None, epoch: int = 0, first: int = 0,
+        totals: Any = None,
+    ):  # fmt: skip
+        self._sums = compiled.sums(state, source.batch)
+        self.steps, self.first = source.steps, first
+        self.blocks = source.blocks(key, epoch, first, self._sums.takes_padding)
+        self.totals = self._sums.empty() if totals is None else totals
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
 
-    def dispatches(self, pace: "Pace") -> Iterator[tuple[int, tuple[Any, ...], bool]]:
-        """For each dispatch: the steps done after it, what `train_rows` takes after totals, whether there is padding.
+    def dispatches(self, pace: "Pace") -> Iterator[tuple[range, tuple[Any, ...], bool]]:
+        """For each dispatch: its steps, what `train_rows` takes after totals, whether there is padding.
 
         Times each dispatch, so that `pace` can say how long the next should be.
         """
-        done = 0
-        for data, rows, steps, padded in feed.blocks(self.data, self.rows):
-            start = 0
-            while start < steps:
-                stop = min(start + pace.steps, steps)
+        done = self.first
+        for data, rows, start, end, padded in self.blocks:
+            while start < end:
+                stop = min(start + pace.steps, end)
                 began = time.perf_counter()
-                done += stop - start
-                yield done, (data, rows, *jax.device_put((np.int32(start), np.int32(stop)))), padded
+                steps = range(done, done + stop - start)
+                yield steps, (data, rows, *jax.device_put((np.int32(start), np.int32(stop)))), padded
                 pace.timed(stop - start, time.perf_counter() - began)
-                start = stop
+                start, done = stop, steps.stop
 
     def logs(self) -> dict[str, float]:
         """The loss and metrics so far, fetched from the device once."""
@@ -89,37 +121,37 @@ class Pace:
             self.steps = max(1, min(wanted, 8 * self.steps))
 
 
-def fit(model: Any, data: Any, validation: Any, plan: Plan, verbose: int, callbacks: Sequence[Callback]) -> History:
+def fit(
+    model: Any, source: Source, validation: Source | None, plan: Plan, verbose: int, callbacks: Sequence[Callback]
+) -> History:
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
-    data, validation = feed.place(data), validation and feed.place(validation)
     known = known_logs(model, validation is not None, callbacks)
-    about = {**dataclasses.asdict(plan), **sizes(data, plan.batch_size, verbose), "metrics": known}
+    about = {**dataclasses.asdict(plan), **sizes(source, plan.batch_size, verbose), "metrics": known}
     hooks = Hooks([*callbacks, history], model, "fit", about)
-    pace, progress, logs = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose), {}
+    run = Run(plan, hooks.callbacks, plan.initial_epoch)
+    pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
     model.stop_training = False
     with interruptible() as interrupted, contextlib.closing(progress):
         hooks.call("on_train_begin")
+        hooks.call_run("resume", run)
         try:
-            for number in range(plan.initial_epoch, plan.epochs):
-                hooks.call("on_epoch_begin", number)
-                epoch = Epoch(model.compiled, model.state, data, plan.batch_size, order(model, examples(data), plan))
-                progress.epoch_begin(number, epoch.steps)
-                logs = _train(model, epoch, pace, hooks, progress, interrupted)
-                logs |= _validate(model, validation, plan, hooks)
-                progress.epoch_end(logs)
-                hooks.call("on_epoch_end", number, logs=logs)
-                if model.stop_training:
-                    break
+            while run.epoch < plan.epochs and not model.stop_training:
+                _train(model, source, run, pace, hooks, progress, interrupted)
+                run.logs = run.logs | _validate(model, validation, hooks)
+                progress.epoch_end(run.logs)
+                hooks.call("on_epoch_end", run.epoch, logs=run.logs)
+                run.next_epoch()
+                hooks.call_run("rest", run)
         except KeyboardInterrupt:
-            print(f"\nInterrupted in epoch {number + 1}: the model keeps its last finished step.", file=sys.stderr)
-        hooks.call("on_train_end", logs=logs)
+            print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
+        hooks.call("on_train_end", logs=run.logs)
     return history
 
 
-def _validate(model: Any, data: Any, plan: Plan, hooks: Hooks) -> dict[str, float]:
+def _validate(model: Any, source: Source | None, hooks: Hooks) -> dict[str, float]:
     """The means over the examples held out, if there are any."""
-    found = {} if data is None else evaluate(model, data, plan.batch_size, hooks)
+    found = {} if source is None else evaluate(model, source, hooks)
     return {f"val_{name}": value for name, value in found.items()}
 
 
@@ -133,65 +165,56 @@ def known_logs(model: Any, validates: bool, callbacks: Sequence[Callback]) -> li
     return [*names, *(f"val_{name}" for name in names if validates)]
 
 
-def sizes(data: Any, batch_size: int, verbose: int) -> dict[str, Any]:
+def sizes(source: Source, batch_size: int, verbose: int) -> dict[str, Any]:
     """What callbacks are told about any run."""
-    n = examples(data)
-    return {"batch_size": batch_size, "steps": -(-n // batch_size), "samples": n, "verbose": verbose}
+    return {"batch_size": batch_size, "steps": source.steps, "samples": source.samples, "verbose": verbose}
 
 
 def _train(
-    model: Any, epoch: Epoch, pace: "Pace", hooks: Hooks, progress: Progress, interrupted: Callable
-) -> dict[str, float]:
-    """One pass over the data, or up to where a callback stops it; the means over it."""
-    first = 0
-    for done, batches, padded in epoch.dispatches(pace):
+    model: Any, source: Source, run: Run, pace: "Pace", hooks: Hooks, progress: Progress, interrupted: Callable
+) -> None:
+    """What is left of an epoch, or up to where a callback stops it; leaves the means over it in `run.logs`."""
+    if run.step == 0:
+        run.began = int(model.state.step)
+        hooks.call("on_epoch_begin", run.epoch)
+    key = jax.random.fold_in(model.state.key, jax.device_put(np.uint32(run.began)))
+    epoch = Pass(model.compiled, model.state, source, key, run.epoch - run.plan.initial_epoch, run.step, run.totals)
+    progress.epoch_begin(run.epoch, epoch.steps)
+    for steps, batches, padded in epoch.dispatches(pace):
         interrupted()
-        hooks.call_each("on_train_batch_begin", range(first, done))
+        hooks.call_each("on_train_batch_begin", steps)
         arguments = model.state, epoch.totals, *batches
         model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
-        _report(epoch, progress, hooks, "on_train_batch_end", range(first, done))
-        first = done
+        run.step, run.totals = steps.stop, epoch.totals
+        _report(epoch, progress, hooks, "on_train_batch_end", steps)
+        hooks.call_run("rest", run)
         if model.stop_training:
             break
-    return epoch.logs()
+    run.logs = epoch.logs()
 
 
-def _report(epoch: Epoch, progress: Progress, hooks: Hooks, hook: str, batches: range) -> None:
-    """Waits for the batches, and shows where the epoch stands to those who look."""
+def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: range) -> None:
+    """Waits for the steps, and shows where the epoch stands to those who look."""
     jax.block_until_ready(epoch.totals)
+    progress.done = steps.stop
     if progress.moves:
-        progress.update(batches.stop, epoch.logs())
+        progress.update(steps.stop, epoch.logs())
     if hooks.hears(hook):
-        hooks.call_each(hook, batches, epoch.logs())
+        hooks.call_each(hook, steps, epoch.logs())
 
 
-def evaluate(
-    model: Any, data: Any, batch_size: int, hooks: Hooks, progress: Progress | None = None
-) -> dict[str, float]:
+def evaluate(model: Any, source: Source, hooks: Hooks, progress: Progress | None = None) -> dict[str, float]:
     """The means over all examples."""
     progress = progress or Progress(1, 0)
     hooks.call("on_test_begin")
-    epoch, first = Epoch(model.compiled, model.state, feed.place(data), batch_size), 0
-    for done, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"))):
-        hooks.call_each("on_test_batch_begin", range(first, done))
+    epoch = Pass(model.compiled, model.state, source)
+    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"))):
+        hooks.call_each("on_test_batch_begin", steps)
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
-        _report(epoch, progress, hooks, "on_test_batch_end", range(first, done))
-        first = done
+        _report(epoch, progress, hooks, "on_test_batch_end", steps)
     logs = epoch.logs()
     hooks.call("on_test_end", logs=logs)
     return logs
-
-
-def order(model: Any, n: int, plan: Plan) -> np.ndarray:
-    """The order of the examples in the coming epoch; decided by the state's key and step alone."""
-    if not plan.shuffle:
-        return np.arange(n)
-    generator = np.random.default_rng(np.asarray(shuffle_seed(model.state.key, model.state.step)))
-    if plan.shuffle == "batch":
-        batches = np.array_split(np.arange(n), range(plan.batch_size, n, plan.batch_size))
-        full = [batches[i] for i in generator.permutation(n // plan.batch_size)]
-        return np.concatenate([*full, *batches[n // plan.batch_size :]])
-    return generator.permutation(n)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
 from kjax.progress import Progress
 from kjax.savable import Savable
+from kjax.sources import ArraySource
 from kjax.train import Trainer
 
 
@@ -153,7 +154,7 @@ class Model(Savable, Network):
         self._name_outputs()
         trainer, keys = self.trainer, self.trainer.output_names
         if not keys:
-            y, weight = self._targets(trainer.heads[0], x, y, sample_weight, *trainer.outputs_of(self._output), names)
+            y, weight = self._targets(trainer.heads[0], x, y, sample_weight, trainer.outputs_of(self._output)[0], names)
             return (x, y) if weight is None else (x, y, weight)
         shared = not isinstance(sample_weight, dict | list | tuple)
         given: Any = (
@@ -263,8 +264,10 @@ class Model(Savable, Network):
         data = self._class_weighted(data, class_weight)
         if check_finite:
             arrays.check_finite(**named_leaves(("x", "y", "sample_weight"), data))
+        source = ArraySource(data, batch_size, shuffle)
+        held_out = None if validation is None else ArraySource(validation, batch_size)
         plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
-        return loop.fit(self, data, validation, plan, verbose, callbacks)
+        return loop.fit(self, source, held_out, plan, verbose, callbacks)
 
     def _check_counts(self, batch_size: Any, epochs: Any, initial_epoch: Any, verbose: Any) -> None:
         require_int(batch_size, "batch_size", "fit")
@@ -297,13 +300,13 @@ class Model(Savable, Network):
         """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "evaluate")
-        data = self._batch(x, y, sample_weight)
-        about = loop.sizes(data, batch_size, verbose)
+        source = ArraySource(self._batch(x, y, sample_weight), batch_size)
+        about = loop.sizes(source, batch_size, verbose)
         hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
         progress = Progress(1, verbose)
         with contextlib.closing(progress):
             progress.epoch_begin(None, about["steps"])
-            logs = loop.evaluate(self, data, batch_size, hooks, progress)
+            logs = loop.evaluate(self, source, hooks, progress)
             progress.epoch_end(logs)
         return logs if return_dict else listed(logs)
 
@@ -343,7 +346,7 @@ def listed(logs: dict[str, float]) -> Any:
 
 def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
     """All arrays under the names of what they are part of."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, tree in zip(names, trees, strict=False):
         whole = hasattr(tree, "shape")
         found |= {name: tree} if whole else {f"{name}[{i}]": a for i, a in enumerate(jax.tree.leaves(tree))}

@@ -24,9 +24,9 @@ class Progress:
         self.moves = verbose == 1 and (self.notebook or self.file.isatty())
         self._bar: Any = None
 
-    def epoch_begin(self, epoch: int | None, total_steps: int) -> None:
-        """Starts an epoch (counted from 0; None for an evaluation, which has no heading)."""
-        self.began, self.total = time.perf_counter(), total_steps
+    def epoch_begin(self, epoch: int | None, total_steps: int | None) -> None:
+        """Starts an epoch (counted from 0; None for an evaluation, which has no heading) of so many steps, if known."""
+        self.began, self.total, self.done = time.perf_counter(), total_steps, 0
         if self.verbose and epoch is not None:
             print(f"Epoch {epoch + 1}/{self.epochs}", file=self.file)
         if self.moves:
@@ -44,14 +44,10 @@ class Progress:
         """Replaces the bar by a line that stays."""
         self.close()
         if self.verbose:
-            seconds = time.perf_counter() - self.began
-            each = seconds / self.total
+            seconds, total = time.perf_counter() - self.began, self.total or self.done
+            each = seconds / max(1, total)
             rate = f"{each:.1f}s" if each >= 1 else f"{each * 1e3:.0f}ms" if each >= 1e-3 else f"{each * 1e6:.0f}us"
-            print(
-                f"{self.total}/{self.total} - {seconds:.1f}s - {rate}/step - {written(logs)}",
-                file=self.file,
-                flush=True,
-            )
+            print(f"{total}/{total} - {seconds:.1f}s - {rate}/step - {written(logs)}", file=self.file, flush=True)
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -60,8 +60,22 @@ def test_every_chunk_has_one_shape_and_all_rows_come_once(small_memory):
     rows = kjax.data.batch_rows(150, 16, order)
     blocks = list(feed.blocks((x, y), rows))
     assert len({(b.data[0].shape, b.rows.shape, b.padded) for b in blocks}) == 1 and len(blocks) == 2
-    steps = [np.asarray(b.data[0])[r][r >= 0, 0] for b in blocks for r in np.asarray(b.rows)[: b.steps]]
+    steps = [np.asarray(b.data[0])[r][r >= 0, 0] for b in blocks for r in np.asarray(b.rows)[b.start : b.stop]]
     np.testing.assert_array_equal(np.concatenate(steps), order)
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 5, 9, 10])
+@pytest.mark.parametrize("pad", [True, False])
+@pytest.mark.parametrize("resident", [True, False])
+def test_steps_that_are_done_are_left_out(resident, pad, first, monkeypatch):
+    monkeypatch.setattr(feed, "CHUNK_BYTES", 16 * 8 * 3)
+    x, y = np.arange(150.0, dtype=np.float32)[:, None], np.zeros((150, 1), np.float32)
+    rows = kjax.data.batch_rows(150, 16, pad=pad)
+    data = (jax.device_put(x), jax.device_put(y)) if resident else (x, y)
+    blocks = list(feed.blocks(data, rows, first))
+    steps = [np.asarray(b.data[0])[r][r >= 0, 0] for b in blocks for r in np.asarray(b.rows)[b.start : b.stop]]
+    assert len(steps) == 10 - first
+    np.testing.assert_array_equal(np.concatenate([np.zeros(0), *steps]), np.arange(first * 16, 150))
 
 
 def test_an_error_in_the_thread_arrives(small_memory):

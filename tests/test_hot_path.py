@@ -39,8 +39,12 @@ def fetched(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "fetch", [float, np.asarray, np.array, jax.device_get, bool, lambda a: a.item(), lambda a: a.tolist(), "{}".format]
-)
+    "fetch",
+    [
+        float, jax.device_get, bool, "{}".format, lambda a: np.asarray(a), lambda a: np.array(a), lambda a: a.item(),
+        lambda a: a.tolist(),
+    ],
+)  # fmt: skip
 def test_every_way_to_fetch_is_counted(fetch, fetched):
     array = jnp.ones(())
     fetched.clear()
@@ -55,13 +59,16 @@ def model():
     return made
 
 
+ROW = jax.device_put(X[:1])
+EPOCHS = [(), (2,), (), ()] * 2
+"""For each epoch the number of steps so far and the key, which decide its order, and the means."""
 CALLS = {
     "a step": (lambda m, x, y: m.train_on_batch(x, y), [(), ()]),  # the loss and the metric
     "a test": (lambda m, x, y: m.test_on_batch(x, y), [(), ()]),
-    "a row": (lambda m, x, y: m.predict(x[:1]), [(1, 3)]),
+    "a row": (lambda m, x, y: m.predict(ROW), [(1, 3)]),
     "a batch": (lambda m, x, y: m.predict_on_batch(x), [(96, 3)]),
-    "epochs": (lambda m, x, y: m.fit(x, y, 32, epochs=2, verbose=0), [(2,), (), ()] * 2),  # the order, and the means
-    "more steps": (lambda m, x, y: m.fit(x, y, 8, epochs=2, verbose=0), [(2,), (), ()] * 2),
+    "epochs": (lambda m, x, y: m.fit(x, y, 32, epochs=2, verbose=0), EPOCHS),
+    "more steps": (lambda m, x, y: m.fit(x, y, 8, epochs=2, verbose=0), EPOCHS),
     "an evaluation": (lambda m, x, y: m.evaluate(x, y, 8, verbose=0), [(), ()]),
 }
 
@@ -79,12 +86,11 @@ def test_nothing_is_moved_or_compiled_that_was_not_asked_for(name, model, fetche
 
 
 def test_only_the_batch_is_sent(model):
-    """NumPy's arrays go to the device with the call."""
+    """NumPy's arrays go to the device with the call; JAX's are there."""
     model.train_on_batch(X, Y)
     with jax.transfer_guard_host_to_device("disallow"):
-        model.train_on_batch(jnp_x := jax.device_put(X), jax.device_put(Y))
+        model.train_on_batch(*jax.device_put((X, Y)))
         with pytest.raises(
             jax.errors.JaxRuntimeError, match=r"host-to-device transfer: aval=ShapedArray\(float32\[96,8"
         ):
             model.train_on_batch(X, Y)
-    assert jnp_x.shape == X.shape

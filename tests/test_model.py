@@ -15,6 +15,7 @@ from kjax import Model, Sequential, loop, losses, nn, optim, regularizers, train
 from kjax.callbacks import Callback
 from kjax.datasets import digits
 from kjax.layers import Activation, BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from kjax.sources import ArraySource
 
 
 def data(n=70, seed=0):
@@ -416,17 +417,24 @@ def test_epochs_count_from_initial_epoch_and_can_be_stopped():
 
 def test_shuffling_visits_every_example_once():
     x, y = data(70)
-    made = classifier()
-    _ = made.state
-    plan = loop.Plan(32, 1)
-    orders = [loop.order(made, 70, plan), loop.order(made, 70, loop.Plan(8, 1, shuffle="batch"))]
-    for order in orders:
+    one, another = jax.random.key(1), jax.random.key(2)
+    shuffled, batches, plain = (ArraySource((x, y), 8, shuffle) for shuffle in (True, "batch", False))
+    for order in (shuffled.order(one), batches.order(one)):
         assert sorted(order) == list(range(70)) and list(order) != list(range(70))
-    np.testing.assert_array_equal(orders[1][64:], np.arange(64, 70))
-    assert list(loop.order(made, 70, loop.Plan(32, 1, shuffle=False))) == list(range(70))
-    first = loop.order(made, 70, plan)
-    made.fit(x, y, verbose=0)
-    assert (loop.order(made, 70, plan) != first).any()
+    np.testing.assert_array_equal(batches.order(one)[64:], np.arange(64, 70))
+    assert list(plain.order(one)) == list(range(70))
+    assert list(shuffled.order(one)) == list(shuffled.order(one)) != list(shuffled.order(another))
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    class Orders(ArraySource):
+        def order(self, key):
+            seen.append(super().order(key))
+            return seen[-1]
+
+    seen, made = [], classifier()
+    loop.fit(made, Orders(data(70), 32, True), None, loop.Plan(32, 2), 0, [])
+    assert list(seen[0]) != list(seen[1])
 
 
 def test_functional_gives_copies_that_training_leaves_alone():

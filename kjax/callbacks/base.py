@@ -81,6 +81,15 @@ class Callback:
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Called after a batch of an evaluation, with the means so far."""
 
+    # What Keras does not have: for callbacks that keep a run on the disk.
+
+    def resume(self, run: Any) -> None:
+        """Called after `on_train_begin` of all callbacks with the `kjax.loop.Run`; may set it, and the model's state,
+        to where an earlier run stood. In the middle of an epoch, `on_epoch_begin` is not called again."""
+
+    def rest(self, run: Any) -> None:
+        """Called between dispatches and between epochs, when all callbacks have been told of all that has happened."""
+
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before a prediction."""
 
@@ -95,8 +104,9 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-NOBODY: dict[str, list[Any]] = {hook: [] for hook in HOOKS}
-UNHEARD = dict.fromkeys(HOOKS, False)
+RUN_HOOKS = ("resume", "rest")
+NOBODY: dict[str, list[Any]] = {hook: [] for hook in (*HOOKS, *RUN_HOOKS)}
+UNHEARD = dict.fromkeys(NOBODY, False)
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
@@ -121,7 +131,7 @@ class Hooks:
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(dict(params))
-        listening = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in HOOKS}
+        listening = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in NOBODY}
         self._functions = {hook: [getattr(c, hook) for c in heard] for hook, heard in listening.items()}
         self._single = {hook: any(c.between_steps for c in heard) for hook, heard in listening.items()}
 
@@ -138,6 +148,11 @@ class Hooks:
         logs = {} if logs is None else logs
         for function in self._functions[hook]:
             function(*number, logs)
+
+    def call_run(self, hook: str, run: Any) -> None:
+        """Calls one of the hooks that are told where the run stands."""
+        for function in self._functions[hook]:
+            function(run)
 
     def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
         """Calls a hook of all callbacks for each of some batches."""
