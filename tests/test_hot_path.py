@@ -90,7 +90,5 @@ def test_only_the_batch_is_sent(model):
     model.train_on_batch(X, Y)
     with jax.transfer_guard_host_to_device("disallow"):
         model.train_on_batch(*jax.device_put((X, Y)))
-        with pytest.raises(
-            jax.errors.JaxRuntimeError, match=r"host-to-device transfer: aval=ShapedArray\(float32\[96,8"
-        ):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=r"host-to-device .*float32\[96,8"):
             model.train_on_batch(X, Y)
