@@ -9,6 +9,7 @@ another learning rate compiles nothing again.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -117,7 +118,7 @@ class Trainer(Frozen):
         }
         return getters[name]() if name in getters else value
 
-    @property
+    @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
         """What is trained for at each output."""
         if not self.output_names:
@@ -224,7 +225,7 @@ class Trainer(Frozen):
                 return False
         return True
 
-    @property
+    @functools.cached_property
     def log_names(self) -> list[str]:
         """The names in the logs, in order: the losses, then the metrics."""
         return [*self._loss_names, *(name for head in self.heads for name in head.metric_names)]
