@@ -17,6 +17,7 @@ from kjax import regularizers as regularizers
 from kjax import text as text
 from kjax import train as train
 from kjax import utils as utils
+from kjax.compile_report import RecompileWarning as RecompileWarning
 from kjax.model import Model as Model
 from kjax.nn.graph import Input as Input
 from kjax.saving import load_model as load_model

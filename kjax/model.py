@@ -78,7 +78,7 @@ class Model(Savable, Network):
     def compiled(self) -> Compiled:
         """The trainer's functions, compiled."""
         if self._compiled is None or self._compiled.trainer is not self._trainer:
-            self._compiled = Compiled(self.trainer, self._compiled)
+            self._compiled = Compiled(self.trainer, self._compiled, self._log)
         return self._compiled
 
     @property
@@ -118,7 +118,7 @@ class Model(Savable, Network):
     @property
     def metrics_names(self) -> list[str]:
         """What `evaluate` and `train_on_batch` return, in order."""
-        return self.trainer.log_names
+        return list(self.trainer.log_names)
 
     @explained
     def compile(
@@ -156,6 +156,7 @@ class Model(Savable, Network):
         self._trainer = Trainer(
             self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision
         )
+        self._log.expect_changes()
         if self._state is not None:
             self._state = restarted(self._trainer, self._state, self._spec if self._precision != before else None)
 
@@ -164,6 +165,9 @@ class Model(Savable, Network):
         x = self._input(x, names[0])
         self._name_outputs()
         trainer, keys = self.trainer, self.trainer.output_names
+        if not keys:
+            y, weight = self._targets(trainer.heads[0], x, y, sample_weight, trainer.outputs_of(self._output)[0], names)
+            return (x, y) if weight is None else (x, y, weight)
         shared = not isinstance(sample_weight, dict | list | tuple)
         given: Any = (
             in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
@@ -171,11 +175,9 @@ class Model(Savable, Network):
             trainer.outputs_of(self._output),
         )
         found = [
-            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]" if keys else names[1]))
+            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]"))
             for head, own, weight, output in zip(trainer.heads, *given, strict=True)
         ]
-        if not keys:
-            return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
         ys, weights = zip(*found, strict=True)
         return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
 
@@ -191,7 +193,8 @@ class Model(Savable, Network):
             return None, None
         y = arrays.as_array(y, names[1])
         weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)
-        arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
+        if weight is not None or not hasattr(x, "shape") or not 0 < x.shape[0] == y.shape[0]:
+            arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
         if head.loss is not None:
             losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
         self._check_weight(weight, output.shape)
@@ -341,7 +344,7 @@ class Model(Savable, Network):
         return self._named(self.compiled.eval_step(self.state, self._batch(x, y, sample_weight)), return_dict)
 
     def _named(self, logs: Any, return_dict: bool) -> Any:
-        for value in logs.values():
+        for value in logs.values() if len(logs) > 1 else ():
             value.copy_to_host_async()
         logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)

@@ -8,6 +8,7 @@ All of it can be jitted, vmapped, scanned and differentiated. The optimizer's nu
 another learning rate compiles nothing again.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ class Trainer(Frozen):
         }
         return getters[name]() if name in getters else value
 
-    @property
+    @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
         """What is trained for at each output."""
         if not self.output_names:
@@ -219,7 +220,7 @@ class Trainer(Frozen):
                 return False
         return True
 
-    @property
+    @functools.cached_property
     def log_names(self) -> list[str]:
         """The names in the logs, in order: the losses, then the metrics."""
         return [*self._loss_names, *(name for head in self.heads for name in head.metric_names)]
