@@ -12,6 +12,7 @@ from kjax import models as models
 from kjax import nn as nn
 from kjax import optim as optim
 from kjax import optimizers as optimizers
+from kjax import precision as precision
 from kjax import regularizers as regularizers
 from kjax import text as text
 from kjax import train as train

@@ -15,10 +15,13 @@ import numpy as np
 
 from kjax.compilation_cache import setting, switch_on
 from kjax.compile_report import CompileLog, Setting, tracing
+from kjax.dtypes import widened
 from kjax.frozen import is_int
+from kjax.heads import predict as predicted
 from kjax.nn.container import Container
-from kjax.nn.layer import Layer
+from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
+from kjax.precision import Precision
 from kjax.train import STATIC, Trainer, TrainState
 
 KEPT = 128
@@ -117,16 +120,16 @@ def _method(method: Callable, structure: Any, donated: tuple[int, ...]) -> Calla
 
 def with_key(state: TrainState, key: Any) -> TrainState:
     """The state with another key. It never changes, and would take 10 µs as a result of each step."""
-    return TrainState(state.params, state.state, state.opt_state, state.step, key)
+    return TrainState(state.params, state.state, state.opt_state, state.step, key, state.loss_scale)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def outputs(net: Layer) -> Callable:
+def outputs(net: Layer, precision: Precision | None = None) -> Callable:
     """`(params, state, x) -> y`, compiled; a mask is dropped."""
 
     def predict(params: Any, state: Any, x: Any) -> Any:
         with tracing("predict", params=params, state=state, x=x):
-            return plain(net.apply(params, state, x)[0])
+            return plain(predicted(net, precision, params, state, x))
 
     switch_on()
     return jax.jit(predict)
@@ -140,7 +143,7 @@ def inner_outputs(net: Layer, names: tuple[str, ...]) -> Callable:
         found: dict[str, Any] = {}
         with tracing("activations", params=params, state=state, x=x):
             record(net, params, state, x, "", lambda path, y: found.setdefault(path, y))
-        return {name: plain(found[name]) for name in names}
+        return {name: widened(plain(found[name])) for name in names}
 
     return jax.jit(activations)
 
@@ -149,7 +152,7 @@ def record(net: Layer, params: Any, state: Any, x: Any, prefix: str, note: Calla
     """The output of a network; calls `note(path, output)` for each layer on the way, inner ones first."""
     if not isinstance(net, Container):
         return net.apply(params, state, x)[0]
-    params = net.effective(params, state)
+    params, x = net.effective(params, state), net.taken(x)
 
     def visit(i: int, number: int, given: Any) -> Any:
         name = net.names[i]
@@ -182,6 +185,16 @@ def init(net: Layer, trainer: Any, impl: str, seed: Any, leaves: Any, structure:
             return trainer.init(key, x)
         net_key, train_key = jax.random.split(key)
         return TrainState(*net.init(net_key, x), (), jnp.zeros((), jnp.int32), train_key)
+
+
+def restarted(trainer: Trainer, state: TrainState, x: Any = None) -> TrainState:
+    """A state for another trainer, its optimizer afresh; with inputs like `x`, weights in the dtypes that it keeps."""
+    params, net_state = state.params, state.state
+    if x is not None:
+        wanted = jax.eval_shape(trainer.init, state.key, x)
+        params, net_state = like((params, net_state), (wanted.params, wanted.state))
+    opt_state, loss_scale = first_optimizer_state(trainer, params), trainer.init_loss_scale()
+    return state.replace(params=params, state=net_state, opt_state=opt_state, loss_scale=loss_scale)
 
 
 @jax.jit

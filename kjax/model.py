@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from kjax import data as arrays
@@ -12,12 +11,14 @@ from kjax import loop, losses
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
-from kjax.compiled import Compiled, first_optimizer_state
+from kjax.compiled import Compiled, restarted
 from kjax.frozen import explained, require_int
 from kjax.heads import in_order, names_in
+from kjax.naming import listed, named_leaves
 from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
+from kjax.precision import LossScale
 from kjax.progress import Progress
 from kjax.savable import Savable
 from kjax.sources import ArraySource
@@ -110,6 +111,11 @@ class Model(Savable, Network):
         return self.trainer.loss
 
     @property
+    def loss_scale(self) -> LossScale | None:
+        """In mixed_float16 what the loss is multiplied by, and how many steps were skipped; None otherwise."""
+        return self.state.loss_scale and self.state.loss_scale.numbers()
+
+    @property
     def metrics_names(self) -> list[str]:
         """What `evaluate` and `train_on_batch` return, in order."""
         return list(self.trainer.log_names)
@@ -122,6 +128,7 @@ class Model(Savable, Network):
         metrics: Any = None,
         loss_weights: Any = None,
         sample_weight_mode: str | None = None,
+        precision: Any = None,
     ) -> None:
         """Says what to train for; the weights stay, the optimizer starts afresh.
 
@@ -132,9 +139,11 @@ class Model(Savable, Network):
             metrics: names, functions or metric objects; for several outputs a list of lists or a dict.
             loss_weights: a number that the loss is multiplied by; for several outputs a list or a dict of them.
             sample_weight_mode: "temporal" for weights per time step, (batch, time); None for one per example.
+            precision: what to compute in, from now on in `predict` too: "mixed_bfloat16" or "mixed_float16" (weights
+                in float32), "float32", "float64", or a `kjax.precision.Precision`; None: the dtype of the inputs.
 
         Raises:
-            ValueError: an unknown name (with the nearest known one), no loss.
+            ValueError: an unknown name (with the nearest known one), no loss, float64 without JAX's 64-bit mode.
         """
         objective = override(self)
         if loss is None and objective is None:
@@ -143,10 +152,13 @@ class Model(Savable, Network):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
-        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
+        before = self._precision
+        self._trainer = Trainer(
+            self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision
+        )
         self._log.expect_changes()
         if self._state is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+            self._state = restarted(self._trainer, self._state, self._spec if self._precision != before else None)
 
     def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
         """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""
@@ -336,18 +348,3 @@ class Model(Savable, Network):
             value.copy_to_host_async()
         logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)
-
-
-def listed(logs: dict[str, float]) -> Any:
-    """The loss alone, or a list where there are metrics, as Keras returns them."""
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
-
-
-def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
-    """All arrays under the names of what they are part of."""
-    found: dict[str, Any] = {}
-    for name, tree in zip(names, trees, strict=False):
-        whole = hasattr(tree, "shape")
-        found |= {name: tree} if whole else {f"{name}[{i}]": a for i, a in enumerate(jax.tree.leaves(tree))}
-    return found

@@ -16,14 +16,15 @@ from kjax.callbacks.base import Callback, Hooks
 from kjax.compile_report import CompileLog, CompileReport
 from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
 from kjax.frozen import explained, require_int, suggest, tuples
-from kjax.heads import in_order, input_names
+from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
 from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
 from kjax.nn.container import all_layers, named_layers
-from kjax.nn.layer import Layer
+from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
+from kjax.precision import Precision
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
 
@@ -57,7 +58,7 @@ class Network:
         self._trainer: Trainer | None = None
         self._compiled: Compiled | None = None
         self._log = CompileLog()
-        self._outputs: tuple[Any, Any] = (None, None)
+        self._outputs: tuple[Any, Any, Any] = (None, None, None)
         self._state: TrainState | None = None
         self._spec: Any = None
         self._output: Any = None
@@ -68,7 +69,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
-        return {**self.__dict__, "_compiled": None, "_outputs": (None, None), "_log": CompileLog()}
+        return {**self.__dict__, "_compiled": None, "_outputs": (None, None, None), "_log": CompileLog()}
 
     @property
     def net(self) -> Layer:
@@ -90,9 +91,14 @@ class Network:
     @property
     def outputs(self) -> Callable:
         """`(params, state, x) -> y`, compiled."""
-        if self._outputs[0] is not self.net:
-            self._outputs = self.net, self._log.calls(outputs(self.net))
-        return self._outputs[1]
+        net, precision = self.net, self._precision
+        if self._outputs[0] is not net or self._outputs[1] is not precision:
+            self._outputs = net, precision, self._log.calls(outputs(net, precision))
+        return self._outputs[2]
+
+    @property
+    def _precision(self) -> Precision | None:
+        return None if self._trainer is None else self._trainer.precision
 
     def compile_report(self) -> CompileReport:
         """What has been compiled for this model, in how many seconds, and why; prints as a table.
@@ -168,9 +174,14 @@ class Network:
         init = self._log.calls(first_state)
         state = init(self.net, self._trainer, self.seed, spec)
         self._state = self._with_donations(state) if self._donors else state
-        self._spec, self._paths = spec, weight_paths(self.net, spec)
+        self._settle(spec)
+
+    def _settle(self, spec: Any) -> None:
+        """Notes what follows from a new state for such inputs."""
+        net = in_precision(self.net, self._precision)
+        self._spec, self._paths = spec, weight_paths(net, spec)
         self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
-        self._output = plain(self.net.output(self._state.params, self._state.state, spec))
+        self._output = plain(net.output(self.state.params, self.state.state, spec))
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -185,6 +196,7 @@ class Network:
                 f"a model used as a layer was built for inputs of another shape: its weights have the shapes {got}, "
                 f"here they would have {wanted}"
             )
+        params, net_state = like((params, net_state), (state.params, state.state))
         return state.replace(params=params, state=net_state)
 
     def _build_or_explain(self) -> None:
@@ -299,7 +311,8 @@ class Network:
         for pattern in patterns:
             if not fnmatch.filter(known, pattern):
                 raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
-        found = self._log.calls(inner_outputs(self.net, tuple(wanted)))(self.state.params, self.state.state, x)
+        run = self._log.calls(inner_outputs(in_precision(self.net, self._precision), tuple(wanted)))
+        found = run(self.state.params, self.state.state, x)
         return {name: on_host(found[name]) for name in wanted}
 
     def reset_states(self) -> None:
