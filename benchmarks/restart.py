@@ -25,7 +25,6 @@ NETWORKS = {
                           Dense(512, activation="relu"), Dropout(0.2)],
     "MNIST CNN": lambda: [Conv2D(32, 3, activation="relu", input_shape=(28, 28, 1)), Conv2D(64, 3, activation="relu"),
                           MaxPooling2D(), Dropout(0.25), Flatten(), Dense(128, activation="relu"), Dropout(0.5)],
-    "LSTM": lambda: [Embedding(20000, 128, input_shape=(80,)), LSTM(128)],
 }
 model = kjax.Sequential([*NETWORKS[name](), Dense(10, activation="softmax")])
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -57,7 +56,7 @@ def medians(network: str, setting: str) -> list[float]:
 def main() -> None:
     print("| network | start | import JAX | import kjax | build, compile, first step | all |")
     print("|---|---|---:|---:|---:|---:|")
-    for network in ("MNIST MLP", "MNIST CNN", "LSTM"):
+    for network in ("MNIST MLP", "MNIST CNN"):
         with tempfile.TemporaryDirectory() as folder:
             seconds(network, folder)
             for start, setting in (("cache off", "off"), ("cache empty", "new"), ("again", folder)):

@@ -271,7 +271,8 @@ def finished(event: str, duration_secs: float, **about: Any) -> None:
     pending = here.pending
     if event != FINISHED or not pending or not pending.traced:
         return
-    if about.get("fun_name", pending.function).rstrip(")").endswith(pending.function):  # "jit(train_rows)"
+    name = pending.function
+    if about.get("fun_name", name) in (name, f"jit({name})", f"jit_{name}"):  # as versions of JAX have it
         here.pending = None
         pending.log.add(pending)
 
