@@ -4,17 +4,16 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
+from kjax import batches, loop
 from kjax import data as arrays
-from kjax import loop, losses
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
 from kjax.compiled import Compiled, first_optimizer_state
 from kjax.frozen import explained, require_int
-from kjax.heads import in_order, names_in
+from kjax.heads import names_in
 from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
@@ -147,65 +146,11 @@ class Model(Savable, Network):
         if self._state is not None:
             self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
 
-    def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
-        """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""
-        x = self._input(x, names[0])
-        self._name_outputs()
-        trainer, keys = self.trainer, self.trainer.output_names
-        shared = not isinstance(sample_weight, dict | list | tuple)
-        given: Any = (
-            in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
-            (sample_weight,) * len(trainer.heads) if shared else in_order(sample_weight, keys, "sample_weight", True),
-            trainer.outputs_of(self._output),
-        )
-        found = [
-            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]" if keys else names[1]))
-            for head, own, weight, output in zip(trainer.heads, *given, strict=True)
-        ]
-        if not keys:
-            return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
-        ys, weights = zip(*found, strict=True)
-        return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
-
     def _name_outputs(self) -> None:
         """Where a loss of one's own names no outputs, the network's outputs do, once they are known."""
         names = names_in(self._output)
         if self.trainer.objective is not None and names and not self.trainer.output_names:
             self._trainer = self.trainer.replace(output_names=names)
-
-    def _targets(self, head: Any, x: Any, y: Any, weight: Any, output: Any, names: Sequence[str]) -> tuple[Any, Any]:
-        """The targets and weights of one output."""
-        if y is None and head.loss is None and (head.name or self.trainer.objective):
-            return None, None
-        y = arrays.as_array(y, names[1])
-        weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)
-        arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
-        if head.loss is not None:
-            losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
-        self._check_weight(weight, output.shape)
-        return y, weight
-
-    def _class_weighted(self, batch: Any, class_weight: Any) -> Any:
-        """The batch with each example's weight multiplied by that of its class."""
-        if class_weight is None:
-            return batch
-        x, y, weight = (*batch, None) if len(batch) == 2 else batch
-        keys = self.trainer.output_names
-        if not keys:
-            return x, y, arrays.class_weights(y, class_weight, weight)
-        if not isinstance(class_weight, dict) or not all(key in keys for key in class_weight):
-            raise ValueError(f"class_weight for several outputs is a dict by their names, {', '.join(keys)}, of dicts")
-        weights = (None,) * len(keys) if weight is None else weight
-        own = in_order(class_weight, keys, "class_weight", partial=True)
-        return x, y, tuple(map(arrays.class_weights, y, own, weights))
-
-    def _check_weight(self, weight: Any, output: tuple[int, ...]) -> None:
-        temporal = self.sample_weight_mode == "temporal"
-        if weight is not None and weight.ndim != 1 + temporal:
-            hint = "" if temporal else "; for weights per time step compile with sample_weight_mode='temporal'"
-            raise ValueError(f"sample_weight must have rank {1 + temporal}; got shape {weight.shape}{hint}")
-        if temporal and weight is not None and weight.shape[1:] != output[1:2]:
-            raise ValueError(f"sample_weight has {weight.shape[1]} time steps, the network's output {output[1]}")
 
     # Using it.
 
@@ -254,13 +199,13 @@ class Model(Savable, Network):
         batch_size = 32 if batch_size is None else batch_size
         self._check_counts(batch_size, epochs, initial_epoch, verbose)
         callbacks = listed_callbacks(callbacks, "fit")
-        data = self._batch(x, y, sample_weight)
+        data = batches.checked(self, x, y, sample_weight)
         validation = self._validation(validation_data)
         if validation is None and validation_split:
             data, validation = arrays.split_validation(data, validation_split)
-        data = self._class_weighted(data, class_weight)
+        data = batches.class_weighted(self, data, class_weight)
         if check_finite:
-            arrays.check_finite(**named_leaves(("x", "y", "sample_weight"), data))
+            batches.check_finite(data)
         source = ArraySource(data, batch_size, shuffle)
         held_out = None if validation is None else ArraySource(validation, batch_size)
         plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
@@ -278,7 +223,8 @@ class Model(Savable, Network):
             return None
         if not isinstance(data, list | tuple) or len(data) not in (2, 3):
             raise ValueError(f"validation_data is (x, y) or (x, y, sample_weight); got {type(data).__name__}")
-        return self._batch(data[0], data[1], data[2] if len(data) == 3 else None, ("validation x", "validation y"))
+        weight = data[2] if len(data) == 3 else None
+        return batches.checked(self, data[0], data[1], weight, ("validation x", "validation y"))
 
     @explained
     def evaluate(
@@ -297,7 +243,7 @@ class Model(Savable, Network):
         """
         batch_size = 32 if batch_size is None else batch_size
         require_int(batch_size, "batch_size", "evaluate")
-        source = ArraySource(self._batch(x, y, sample_weight), batch_size)
+        source = ArraySource(batches.checked(self, x, y, sample_weight), batch_size)
         about = loop.sizes(source, batch_size, verbose)
         hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
         progress = Progress(1, verbose)
@@ -317,7 +263,7 @@ class Model(Savable, Network):
         return_dict: bool = False,
     ) -> Any:
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
-        batch = self._class_weighted(self._batch(x, y, sample_weight), class_weight)
+        batch = batches.class_weighted(self, batches.checked(self, x, y, sample_weight), class_weight)
         with loop.interruptible() as interrupted:
             self.state, logs = self.compiled.train_step(self.state, batch)
             interrupted()
@@ -326,7 +272,7 @@ class Model(Savable, Network):
     @explained
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss, or a list of the loss and the metrics, on one batch."""
-        return self._named(self.compiled.eval_step(self.state, self._batch(x, y, sample_weight)), return_dict)
+        return self._named(self.compiled.eval_step(self.state, batches.checked(self, x, y, sample_weight)), return_dict)
 
     def _named(self, logs: Any, return_dict: bool) -> Any:
         for value in logs.values():
@@ -339,12 +285,3 @@ def listed(logs: dict[str, float]) -> Any:
     """The loss alone, or a list where there are metrics, as Keras returns them."""
     values = list(logs.values())
     return values[0] if len(values) == 1 else values
-
-
-def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
-    """All arrays under the names of what they are part of."""
-    found = {}
-    for name, tree in zip(names, trees, strict=False):
-        leaves = jax.tree.leaves(tree)
-        found.update({name: tree} if hasattr(tree, "shape") else {f"{name}[{i}]": a for i, a in enumerate(leaves)})
-    return found
