@@ -94,3 +94,72 @@ def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
         leaves = jax.tree.leaves(tree)
         found.update({name: tree} if hasattr(tree, "shape") else {f"{name}[{i}]": a for i, a in enumerate(leaves)})
     return found
+
+
+def from_stream(model: Any, raw: Any, class_weight: Any = None, finite: bool = False) -> tuple[Any, ...]:
+    """A checked batch of what a generator or loader gave.
+
+    Raises:
+        ValueError, TypeError: it does not fit, or what is the target in it is not clear.
+    """
+    batch = class_weighted(model, checked(model, *parts(model, raw)), class_weight)
+    if finite:
+        check_finite(batch)
+    return jax.tree.map(np.asarray, batch)
+
+
+def parts(model: Any, raw: Any) -> tuple[Any, Any, Any]:
+    """x, y and sample_weight of a batch: a tuple or list of two or three, or a dict that says which is which.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(raw, dict):
+        return named_parts(raw, model.input_names, model.trainer.output_names)
+    if not isinstance(raw, list | tuple) or not 1 <= len(raw) <= 3:
+        got = f"{type(raw).__name__} of {len(raw)}" if isinstance(raw, list | tuple) else type(raw).__name__
+        raise ValueError(f"a batch is (x, y) or (x, y, sample_weight); got {got}")
+    x, y, weight = (*raw, None, None)[:3]
+    if y is not None and not isinstance(y, dict | list | tuple) and np.shape(y) == ():
+        raise ValueError(
+            "y is a single number, so this looks like one example and no batch: join them to batches, as "
+            "torch.utils.data.DataLoader(data, batch_size=32) or a data set's .batch(32) does"
+        )
+    return x, y, weight
+
+
+def named_parts(raw: dict[str, Any], inputs: Sequence[str], outputs: Sequence[str]) -> tuple[Any, Any, Any]:
+    """The parts of a dict: it has x and y (and sample_weight), or the names of the model's inputs and outputs."""
+    if {"x", "y"} <= set(raw) <= {"x", "y", "sample_weight"}:
+        return raw["x"], raw["y"], raw.get("sample_weight")
+    xs, ys = ({name: raw[name] for name in names if name in raw} for names in (inputs, outputs))
+    rest = [name for name in raw if name not in (*inputs, *outputs)]
+    if not set(xs) & set(ys):
+        if xs and ys and not rest:
+            return xs, ys, None
+        if len(rest) == 1 and (xs or ys) and not (inputs and outputs):
+            return (xs, raw[rest[0]], None) if xs else (raw[rest[0]], ys, None)
+    names = list(map(str, raw))
+    pair = (names * 2)[:2]
+    raise ValueError(
+        f"a batch is (x, y), but this is a dict of {', '.join(map(repr, names))}, which does not say what is the "
+        f'target: name them "x" and "y" (of a Hugging Face data set: data.select_columns({pair}).rename_columns('
+        f'{{"{pair[0]}": "x", "{pair[1]}": "y"}})), or make pairs: fit(lambda: ((b["{pair[0]}"], b["{pair[1]}"]) '
+        "for b in data))"
+    )
+
+
+def inputs_of(model: Any, raw: Any) -> Any:
+    """The inputs in a batch that `predict` gets: of `(x, y)` and `(x, y, sample_weight)` the first."""
+    if isinstance(raw, dict):
+        names = model.input_names
+        return {name: raw[name] for name in names if name in raw} if names else raw.get("x", raw)
+    several = len(model.input_names)
+    if isinstance(raw, tuple) or (isinstance(raw, list) and len(raw) != several and is_batch(raw)):
+        return raw[0]
+    return raw
+
+
+def is_batch(raw: Any) -> bool:
+    """Whether a list holds the arrays of a batch, as PyTorch's loaders give them, rather than numbers."""
+    return 1 <= len(raw) <= 3 and all(hasattr(part, "shape") and len(part.shape) for part in raw)
