@@ -32,6 +32,12 @@ class Plan:
     epochs: int
     initial_epoch: int = 0
     shuffle: Any = True
+    validation_freq: Any = 1
+
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after this epoch, counted from 0."""
+        freq = self.validation_freq
+        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
 
 
 @dataclasses.dataclass
@@ -84,13 +90,14 @@ class Pass:
         self.totals = self._sums.empty() if totals is None else totals
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
 
-    def dispatches(self, pace: "Pace") -> Iterator[tuple[range, tuple[Any, ...], bool]]:
+    def dispatches(self, pace: "Pace", interrupted: Callable) -> Iterator[tuple[range, tuple[Any, ...], bool]]:
         """For each dispatch: its steps, what `train_rows` takes after totals, whether there is padding.
 
         Times each dispatch, so that `pace` can say how long the next should be.
         """
         done = self.first
         for data, rows, start, end, padded in self.blocks:
+            interrupted()
             while start < end:
                 stop = min(start + pace.steps, end)
                 began = time.perf_counter()
@@ -138,7 +145,7 @@ def fit(
         try:
             while run.epoch < plan.epochs and not model.stop_training:
                 _train(model, source, run, pace, hooks, progress, interrupted)
-                run.logs = run.logs | _validate(model, validation, hooks)
+                run.logs = run.logs | _validate(model, validation, run, hooks, interrupted)
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
@@ -149,9 +156,12 @@ def fit(
     return history
 
 
-def _validate(model: Any, source: Source | None, hooks: Hooks) -> dict[str, float]:
-    """The means over the examples held out, if there are any."""
-    found = {} if source is None else evaluate(model, source, hooks)
+def _validate(model: Any, source: Source | None, run: Run, hooks: Hooks, interrupted: Callable) -> dict[str, float]:
+    """The means over the examples held out, if there are any and this epoch is one to look at them."""
+    if source is None or not run.plan.validates(run.epoch):
+        return {}
+    before = sum(map(run.plan.validates, range(run.plan.initial_epoch, run.epoch)))
+    found = evaluate(model, source, hooks, None, interrupted, before)
     return {f"val_{name}": value for name, value in found.items()}
 
 
@@ -180,7 +190,7 @@ def _train(
     key = jax.random.fold_in(model.state.key, jax.device_put(np.uint32(run.began)))
     epoch = Pass(model.compiled, model.state, source, key, run.epoch - run.plan.initial_epoch, run.step, run.totals)
     progress.epoch_begin(run.epoch, epoch.steps)
-    for steps, batches, padded in epoch.dispatches(pace):
+    for steps, batches, padded in epoch.dispatches(pace, interrupted):
         interrupted()
         hooks.call_each("on_train_batch_begin", steps)
         arguments = model.state, epoch.totals, *batches
@@ -190,6 +200,7 @@ def _train(
         hooks.call_run("rest", run)
         if model.stop_training:
             break
+    model.stop_training = model.stop_training or source.ended
     run.logs = epoch.logs()
 
 
@@ -203,12 +214,15 @@ def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: ran
         hooks.call_each(hook, steps, epoch.logs())
 
 
-def evaluate(model: Any, source: Source, hooks: Hooks, progress: Progress | None = None) -> dict[str, float]:
-    """The means over all examples."""
+def evaluate(
+    model: Any, source: Source, hooks: Hooks, progress: Progress | None = None,
+    interrupted: Callable = lambda: None, before: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """The means over all examples of a pass, before which there were so many others."""
     progress = progress or Progress(1, 0)
     hooks.call("on_test_begin")
-    epoch = Pass(model.compiled, model.state, source)
-    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"))):
+    epoch = Pass(model.compiled, model.state, source, epoch=before)
+    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test")), interrupted):
         hooks.call_each("on_test_batch_begin", steps)
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
         _report(epoch, progress, hooks, "on_test_batch_end", steps)

@@ -1,9 +1,8 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
-import fnmatch
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,15 +11,14 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
-from kjax.callbacks.base import Callback, Hooks
 from kjax.compile_report import CompileLog, CompileReport
-from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
-from kjax.frozen import explained, require_int, suggest, tuples
+from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
+from kjax.frozen import suggest, tuples
 from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
-from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
+from kjax.nets import declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
-from kjax.nn.container import all_layers, named_layers
+from kjax.nn.container import named_layers
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
@@ -241,79 +239,6 @@ class Network:
         if open_shapes(self.net):
             self._check_input(x, "x")
         self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
-
-    # Using it.
-
-    @explained
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: int = 0,
-        callbacks: Callback | Sequence[Callback] | None = None,
-    ) -> Any:
-        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`.
-
-        `callbacks` get their hooks for predictions called.
-        """
-        batch_size = 32 if batch_size is None else batch_size
-        require_int(batch_size, "batch_size", "predict")
-        x, state = self._input(x), self.state
-        n = arrays.check_rows(x)
-        size = arrays.power_of_two(n, batch_size)
-        if n == size and not callbacks:
-            return on_host(self.outputs(state.params, state.state, x))
-        about = {"batch_size": batch_size, "steps": -(-n // size), "samples": n, "verbose": verbose}
-        parts = self._predicted(x, n, size, Hooks(callbacks, self, "predict", about))
-        if n == size:
-            return on_host(parts[0])
-        return on_host(jax.tree.map(lambda *own: np.concatenate([np.asarray(y) for y in own])[:n], *parts))
-
-    def _predicted(self, x: Any, n: int, size: int, hooks: Hooks) -> list[Any]:
-        """The outputs of each batch, those of the padding of the last one too."""
-        hooks.call("on_predict_begin")
-        state, parts = self.state, []
-        for i, start in enumerate(range(0, n, size)):
-            hooks.call("on_predict_batch_begin", i)
-            part = x if n == size else arrays.pad_rows(arrays.cut(x, start, start + size), size)
-            parts.append(self.outputs(state.params, state.state, part))
-            if hooks.hears("on_predict_batch_end"):
-                found = on_host(arrays.cut(parts[-1], 0, n - start))
-                hooks.call("on_predict_batch_end", i, logs={"outputs": found})
-        hooks.call("on_predict_end")
-        return parts
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch, of just this size."""
-        x = self._input(x)
-        return on_host(self.outputs(self.state.params, self.state.state, x))
-
-    def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
-        """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""
-        y = self.predict(x, batch_size, verbose)
-        return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(np.int32)
-
-    def activations(self, x: Any, names: Any = None) -> dict[str, np.ndarray]:
-        """The outputs of inner layers for a batch, by name; the model stays as it is.
-
-        Args:
-            x: the inputs.
-            names: a name, or a list of them, of layers as `layers` shows them or of containers; patterns as in
-                `freeze`. None gives every layer's.
-
-        Raises:
-            ValueError: no layer has such a name.
-        """
-        x = self._input(x)
-        known = [path for path, _ in all_layers(self.net)]
-        patterns = ["*"] if names is None else [names] if isinstance(names, str) else names
-        wanted = [path for path in known if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
-        for pattern in patterns:
-            if not fnmatch.filter(known, pattern):
-                raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
-        run = self._log.calls(inner_outputs(in_precision(self.net, self._precision), tuple(wanted)))
-        found = run(self.state.params, self.state.state, x)
-        return {name: on_host(found[name]) for name in wanted}
 
     def reset_states(self) -> None:
         """Lets stateful recurrent layers begin the next batch with states of zeros."""

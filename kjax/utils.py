@@ -10,6 +10,8 @@ import numpy as np
 
 from kjax import compilation_cache
 from kjax.drawing import plot_model as plot_model
+from kjax.sequences import PyDataset as PyDataset
+from kjax.sequences import Sequence as Sequence
 
 
 def to_categorical(y: Any, num_classes: int | None = None, dtype: Any = "float32") -> np.ndarray:
