@@ -29,8 +29,7 @@ import numpy as np
 from kjax.files import Bytes, Lock, require_writable, write_whole
 from kjax.frozen import require_int
 from kjax.packing import Packer, Unpacker, describe, is_array, placed
-from kjax.version import __version__
-from kjax.weights import parsed
+from kjax.weights import halves, parsed, serialized
 
 FORMAT = 1
 BLANK = b'"blake2b":"' + b"0" * 64 + b'"'
@@ -141,18 +140,8 @@ def named(tree: Any) -> dict[str, Any]:
 
 def sealed(arrays: dict[str, np.ndarray], header: str) -> list[Bytes]:
     """The parts of a file that says what its own checksum is."""
-    from safetensors.numpy import save as serialize
-
-    told = {"format": "kjax", "kjax": __version__, "checkpoint": header, "blake2b": "0" * 64}
-    arrays = {n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}
-    head, body = halves(serialize(arrays, told))
+    head, body = serialized(arrays, checkpoint=header, blake2b="0" * 64)
     return [head.replace(BLANK, b'"blake2b":"%s"' % digest(head, body), 1), body]
-
-
-def halves(data: bytes) -> tuple[bytes, memoryview]:
-    """The header of a file, and the numbers."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    return data[:end], memoryview(data)[min(end, len(data)) :]
 
 
 def digest(head: bytes, body: Bytes) -> bytes:

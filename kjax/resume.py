@@ -13,7 +13,7 @@ from kjax.train import STATIC
 POSITION = ("epoch", "step", "began", "logs")
 """Attributes of `kjax.loop.Run`."""
 FREE = ("epochs", "verbose", "metrics")
-"""What callbacks are told that may differ when a run goes on: for how long, what is printed, which logs are expected."""
+"""What callbacks are told that may differ when a run goes on: for how long, what is printed, which logs there are."""
 
 
 class Earlier(NamedTuple):

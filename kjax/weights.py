@@ -100,11 +100,26 @@ def write(path: str | os.PathLike[str], arrays: dict[str, Any], **metadata: str)
     Raises:
         OSError: it cannot be written; says why, and an older file is as it was.
     """
+    write_whole(path, serialized(arrays, **metadata))
+
+
+def serialized(arrays: dict[str, Any], **metadata: str) -> tuple[bytes, memoryview]:
+    """The header of a safetensors file, and the numbers. Equal arrays and metadata give equal bytes: the library
+    orders the metadata anew in each process."""
     from safetensors.numpy import save
 
     told = {"format": "kjax", "kjax": __version__, **metadata}
     data = save({n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}, told)
-    write_whole(path, [data])
+    head, body = halves(data)
+    text = json.dumps({**json.loads(head[8:]), "__metadata__": told}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, body
+
+
+def halves(data: bytes) -> tuple[bytes, memoryview]:
+    """The header of a safetensors file, and the numbers."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return data[:end], memoryview(data)[min(end, len(data)) :]
 
 
 def contents(path: str | os.PathLike[str], what: str = "weights") -> tuple[dict[str, np.ndarray], dict[str, str]]:
