@@ -62,7 +62,10 @@ def script(model: Any, params: dict[str, Any], callbacks: Sequence[Callback]) ->
     settings = {name: told(getattr(trainer, name)) for name in (*STATIC, "optimizer")}
     sizes = {name: told(value) for name, value in params.items() if name not in FREE}
     names = ", ".join(type(callback).__name__ for callback in callbacks if keeps_state(callback))
-    start = {"seed": None if model._drawn_seed else model.seed, "steps before": int(model.state.step)}
+    start = {
+        "seed": None if model._drawn_seed else model.seed,
+        "steps the model had made before fit": int(model.state.step),
+    }
     return {**settings, **sizes, "callbacks": names, **start}
 
 

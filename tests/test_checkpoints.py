@@ -37,7 +37,7 @@ def equal(a, b):
 NAN = np.array([0x7FC00001, 0x80000000], np.uint32).view(np.float32)  # a NaN with a message, and -0.0
 TREES = {
     "numbers": {"a": 1, "b": 0.1, "c": True, "d": float("nan"), "e": -float("inf"), "f": 10**30},
-    "dtypes": [jnp.arange(2, dtype=d) for d in ("float32", "bfloat16", "float16", "int8", "uint32", "bool", "complex64")],
+    "dtypes": [jnp.ones(3, d) for d in ("float32", "bfloat16", "float16", "int8", "uint32", "bool", "complex64")],
     "small dtypes": [jnp.ones(3, "float8_e4m3fn"), np.array([1, 2], ">i4"), np.float32(0.1), np.float64(0.1)],
     "bits": (NAN, jnp.asarray(NAN)),
     "shapes": [jnp.zeros(()), jnp.zeros((0, 3)), np.zeros((2, 0)), np.ones((2, 3)).T, jnp.asarray(2.0), jnp.asarray(3)],

@@ -6,6 +6,8 @@ import time
 import warnings
 from typing import Any
 
+import jax
+
 from kjax import resume
 from kjax.callbacks.base import Callback
 from kjax.checkpoints import Checkpoints
@@ -32,13 +34,13 @@ class BackupAndRestore(Callback):
     known here.
 
     The script must be the same: network, loss, optimizer, seed, sizes of the data and batches; `epochs` may be another
-    number. One that ended early, by Ctrl-C too, goes on when `fit` is called again.
+    number. A run that was broken off by Ctrl-C or an error goes on too, from its last checkpoint, with a new model.
 
-    A disk that is full is a warning, and training goes on.
+    A full disk is a warning, and training goes on.
 
     Raises:
         ValueError: an unknown `save_freq`; before training, what another script has saved (says what differs), or
-            checkpoints that are all damaged.
+            checkpoints that are all damaged; in training, an optimizer that a callback has exchanged.
         OSError: nothing can be written in the folder; before training.
         BlockingIOError: another process is training with this folder; before training.
 
@@ -84,6 +86,7 @@ class BackupAndRestore(Callback):
             if self.params.get("verbose"):
                 epoch, step = run.earlier.meta["run"]["epoch"], run.earlier.meta["run"]["step"]
                 print(f"Going on from {found.path}: {epoch} epochs{f' and {step} steps' if step else ''} are done.")
+        self._kind = jax.tree.structure(self.model.optimizer)
         self._done, self._unsaved, self._last = 0, 0, time.monotonic()
 
     def rest(self, run: Any) -> None:
@@ -103,6 +106,11 @@ class BackupAndRestore(Callback):
         return self._unsaved >= self._batches if self._batches else not run.step
 
     def _save(self, run: Any) -> None:
+        if jax.tree.structure(self.model.optimizer) != self._kind:
+            raise ValueError(
+                f"BackupAndRestore: the optimizer has become {self.model.optimizer!r}: in training, nothing but its "
+                "numbers may change"
+            )
         meta = resume.taken(run, self.model)
         try:
             self._kept.save(self.model.state, script=self._script, **meta)  # type: ignore[union-attr]
