@@ -1,5 +1,6 @@
 """Checkpoints: whatever is put in comes out to the last bit, and nothing else ever does."""
 
+import contextlib
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kjax import checkpoints, nn, optim, train
+from kjax import checkpoints, files, nn, optim, train
 from kjax.checkpoints import Checkpoints, DamagedCheckpoint
 from kjax.files import Lock
 
@@ -226,18 +227,28 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
 
 
 HOLD = """
-import sys, time
-from kjax.checkpoints import Checkpoints
-kept = Checkpoints(sys.argv[1])
+import pathlib, runpy, sys, time
+lock = runpy.run_path(sys.argv[1])["Lock"](pathlib.Path(sys.argv[2], ".lock"), "other")
 print("held", flush=True)
 time.sleep(60)
 """
 
 
+@contextlib.contextmanager
+def another_process(folder):
+    """A process that is at work in a folder; to be killed. It imports no more than the lock."""
+    command = [sys.executable, "-c", HOLD, files.__file__, folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
 def test_a_folder_belongs_to_one_process_until_that_ends_or_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(Lock.__init__, "__defaults__", (0.1,))
-    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "held\n"
+    with another_process(tmp_path) as other:
         with pytest.raises(BlockingIOError, match=rf"another process, {other.pid}, is at work in .*folder of its own"):
             Checkpoints(tmp_path)
         other.kill()

@@ -1,7 +1,9 @@
 """Runs that are broken off and go on: everything is as if they had not been, to the last bit."""
 
+import contextlib
 import errno
 import importlib.util
+import io
 import os
 import pathlib
 import random
@@ -10,12 +12,13 @@ import signal
 import jax
 import numpy as np
 import pytest
-from test_checkpoints import Full, same
+from test_checkpoints import Full, another_process, same
 
 import kjax
 from kjax import callbacks, compiled, layers
 from kjax.callbacks import BackupAndRestore, Callback
 from kjax.files import Lock
+from kjax.progress import Progress
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((50, 3)).astype("float32"), RNG.standard_normal((50, 1)).astype("float32")
@@ -26,20 +29,17 @@ class Killed(Exception):
 
 
 class Kill(Callback):
-    """Ends the run in an epoch, before a batch or (None) when the callbacks before this one have seen its end."""
+    """Ends the run after so many steps, or (-3) when the callbacks before this one have seen the end of epoch 3."""
 
-    def __init__(self, epoch, batch=None):
-        self.at, self.epoch = (epoch, batch), 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
+    def __init__(self, at):
+        self.at = at
 
     def on_train_batch_begin(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
+        if int(self.model.state.step) == self.at:
             raise Killed
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch, None) == self.at:
+        if epoch == -self.at:
             raise Killed
 
 
@@ -101,15 +101,15 @@ def broken(folder, hooks, kills, **options):
     """The same training, broken off at some places and begun again by the same script."""
     for kill in kills:
         with pytest.raises(Killed):
-            run(folder, [*hooks(folder), Kill(*kill)], **options)
+            run(folder, [*hooks(folder), Kill(kill)], **options)
     return run(folder, hooks(folder), **options)
 
 
 PLACES = {
-    "in the first epoch": [(0, 4)],
-    "in the middle and at the end": [(1, 5), (3, None), (4, 6)],
-    "before a checkpoint": [(0, 1), (0, 1), (2, 0)],
-    "twice in one epoch": [(2, 3), (2, 6)],
+    "in the first epoch": [4],
+    "in the middle and at the end": [12, -3, 34],
+    "before a checkpoint": [1, 1, 14],
+    "twice in one epoch": [17, 20],
 }
 
 
@@ -152,7 +152,7 @@ def test_recurrent_states_and_the_rows_of_mapped_files_go_on(tmp_path, monkeypat
 
     whole = trained(tmp_path)
     with pytest.raises(Killed):
-        trained(tmp_path, BackupAndRestore(tmp_path / "run", 1), Kill(1, 4))
+        trained(tmp_path, BackupAndRestore(tmp_path / "run", 1), Kill(10))
     assert same(trained(tmp_path, BackupAndRestore(tmp_path / "run", 1)), whole)
 
 
@@ -184,7 +184,7 @@ def test_an_interrupt_keeps_the_checkpoint_and_fit_goes_on(tmp_path):
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
     history, state, _ = run(tmp_path / "whole", [])
     with pytest.raises(Killed):
-        run(tmp_path / "it", [Kill(3, 2)], backup={})
+        run(tmp_path / "it", [Kill(23)], backup={})
     newest = max((tmp_path / "it" / "backup").glob("checkpoint-*"))
     newest.write_bytes(newest.read_bytes()[:-9])
     with pytest.warns(UserWarning, match="BackupAndRestore: .* is damaged and was set aside"):
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
 
 
 SCRIPTS = {
-    "a layer": (lambda: made(units=5), {}, ["net was …", "units=4", "units=5"]),
+    "a layer": (lambda: made(units=5), {}, ["net was ", "Dense(4, ", "Dense(5, "]),
     "the optimizer": (lambda: made(kjax.optim.SGD(0.1)), {}, ["optimizer was Adam(", "is SGD("]),
     "the rate": (lambda: made(kjax.optim.Adam(0.2, use_ema=True)), {}, ["optimizer was Adam(lr=0.1", "is Adam(lr=0.2"]),
     "the loss": (lambda: made(loss="mae"), {}, ["loss was "]),
@@ -215,7 +215,7 @@ def after(model):
 def started(tmp_path_factory):
     folder = tmp_path_factory.mktemp("started")
     with pytest.raises(Killed):
-        run(folder, [Kill(2, 0)], backup={})
+        run(folder, [Kill(14)], backup={})
     return folder
 
 
@@ -238,26 +238,17 @@ def test_another_script_is_refused_and_told_what_differs(name, started):
 
 def test_a_model_that_draws_its_seed_goes_on(tmp_path):
     with pytest.raises(Killed):
-        run(tmp_path, [Kill(1, 0)], model=made(seed=None), backup={})
+        run(tmp_path, [Kill(7)], model=made(seed=None), backup={})
     assert len(run(tmp_path, [], model=made(seed=None), backup={})[0].epoch) == 6
 
 
 def test_two_processes_in_one_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(Lock.__init__, "__defaults__", (0.0,))
-    child = os.fork  # a process of its own holds the lock, without another import of everything
-    ready, holds = os.pipe()
-    if not (pid := child()):
-        Lock(tmp_path / ".lock", "other")
-        os.write(holds, b"1")
-        signal.pause()
-    os.read(ready, 1)
     model = made()
-    with pytest.raises(BlockingIOError, match=f"BackupAndRestore: another process, {pid}, is at work in"):
-        model.fit(X, Y, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
-    assert int(model.state.step) == 0
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    os.close(ready), os.close(holds)
+    with another_process(tmp_path) as other:
+        with pytest.raises(BlockingIOError, match=f"BackupAndRestore: another process, {other.pid}, is at work in"):
+            model.fit(X, Y, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
+        assert int(model.state.step) == 0
     assert len(model.fit(X, Y, verbose=0, callbacks=[BackupAndRestore(tmp_path)]).epoch) == 1
 
 
@@ -270,7 +261,7 @@ def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(tmp_path, monkey
     said = r"BackupAndRestore: in epoch 4 nothing could be saved \(\[Errno 28\] No space left on device: nothing was"
     with pytest.warns(UserWarning, match=said):
         history = run(tmp_path, [Fills()], backup={"delete_checkpoint": False}, epochs=3)[0]
-    assert history.epoch == [0, 1, 2] and len(list((tmp_path / "backup").glob("*"))) == 2
+    assert history.epoch == [0, 1, 2] and len(list((tmp_path / "backup").glob("checkpoint-*"))) == 2
     monkeypatch.undo()
     again = run(tmp_path, [], backup={}, epochs=3)[0]
     assert again.history == history.history
@@ -297,9 +288,11 @@ def test_tensorboard_shows_each_epoch_once(tmp_path):
     def hooks(folder):
         return [callbacks.TensorBoard(folder / "board"), callbacks.Timer()]
 
-    history = broken(tmp_path, hooks, [(2, 3), (3, None)], backup={})[0].history
+    history = broken(tmp_path, hooks, [17, -3], backup={})[0].history
     train, held_out = (events(tmp_path / "board" / name) for name in ("train", "validation"))
-    assert list(train["epoch_loss"]) == list(held_out["epoch_loss"]) == [*range(6)]
+    assert sorted(train["epoch_loss"]) == sorted(held_out["epoch_loss"]) == [*range(6)]
+    written = b"".join(file.read_bytes() for file in (tmp_path / "board" / "train").iterdir())
+    assert written.count(b"epoch_loss") == 6 and written.count(b"model") == 1
     np.testing.assert_allclose(numbers(train, "epoch_loss"), history["loss"], rtol=1e-6)
     assert len(list((tmp_path / "board").glob("*/events*"))) <= 12
 
@@ -309,7 +302,7 @@ def test_a_lost_log_is_a_warning(tmp_path):
         return [callbacks.CSVLogger(folder / "log.csv")]
 
     with pytest.raises(Killed):
-        run(tmp_path, [*hooks(tmp_path), Kill(2, 0)], backup={})
+        run(tmp_path, [*hooks(tmp_path), Kill(14)], backup={})
     (tmp_path / "log.csv").unlink()
     with pytest.warns(UserWarning, match=r"log\.csv has lost its last epochs"):
         run(tmp_path, hooks(tmp_path), backup={})
@@ -336,35 +329,27 @@ def test_a_bar_as_a_callback_is_shown_once(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-class Terminal:
+class Terminal(io.StringIO):
     """Where a bar moves."""
-
-    def __init__(self):
-        self.said = ""
 
     def isatty(self):
         return True
 
-    def write(self, text):
-        self.said += text
-
-    def flush(self):
-        pass
-
 
 def test_a_bar_as_a_callback_moves_and_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     def shown(*hooks):
-        monkeypatch.setattr("sys.stdout", Terminal())
-        kept = BackupAndRestore(tmp_path / "run", 2)
-        bar = callbacks.ProgbarLogger("samples")
-        made().fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[kept, bar, *hooks])
+        terminal, moved = Terminal(), []
+        monkeypatch.setattr("sys.stdout", terminal)
+        monkeypatch.setattr(Progress, "update", lambda self, step, logs: moved.append(step))
+        kept, bar = BackupAndRestore(tmp_path / "run", 2), callbacks.ProgbarLogger("samples")
+        with contextlib.suppress(Killed):
+            made().fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[kept, bar, *hooks])
+        return moved, terminal.getvalue()
 
-    with pytest.raises(Killed):
-        shown(Kill(1, 4))
-    assert "32/50 [" in kjax.progress.sys.stdout.said
-    shown()
-    said = kjax.progress.sys.stdout.said
-    assert "40/50 [" in said and "50/50 - " in said and "Epoch" not in said
+    moved, said = shown(Kill(11))
+    assert moved == [8, 16, 24, 32, 40, 48, 50, 8, 16, 24, 32] and "Epoch 2/2" in said
+    moved, said = shown()
+    assert moved == [32, 40, 48, 50] and "50/50 - " in said and "Epoch" not in said
 
 
 def test_kills_that_are_real(tmp_path):

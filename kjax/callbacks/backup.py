@@ -86,7 +86,7 @@ class BackupAndRestore(Callback):
             if self.params.get("verbose"):
                 epoch, step = run.earlier.meta["run"]["epoch"], run.earlier.meta["run"]["step"]
                 print(f"Going on from {found.path}: {epoch} epochs{f' and {step} steps' if step else ''} are done.")
-        self._kind = jax.tree.structure(self.model.optimizer)
+        self._kind: Any = jax.tree.structure(self.model.optimizer)
         self._done, self._unsaved, self._last = 0, 0, time.monotonic()
 
     def rest(self, run: Any) -> None:

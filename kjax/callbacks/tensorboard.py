@@ -44,7 +44,7 @@ class TensorBoard(Callback):
     Source: Keras's `TensorBoard`.
     """
 
-    _batches, _training, _tracing, _shown = 0, False, False, False
+    _batches, _opened, _training, _tracing, _shown = 0, 0, False, False, False
 
     def __init__(
         self,
@@ -75,7 +75,9 @@ class TensorBoard(Callback):
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:
-            self._writers[run] = self._open(os.path.join(self.log_dir, run), filename_suffix=f".{self._run}")
+            self._opened += 1  # their names have but the second in them, in which several may be made
+            suffix = f".{self._run}.{self._opened}"
+            self._writers[run] = self._open(os.path.join(self.log_dir, run), filename_suffix=suffix)
         return self._writers[run]
 
     def _scalars(self, run: str, pattern: str, logs: Logs, step: int) -> None:
@@ -102,7 +104,8 @@ class TensorBoard(Callback):
         self._close()  # what was written is in the files then, and the next number opens new ones
         sizes = {file.name: file.stat().st_size for file in self._files()}
         began = time.perf_counter() - self._began[0], self._began[1]
-        return {"_run": self._run, "_batches": self._batches, "_shown": self._shown, "sizes": sizes, "began": began}
+        own = {name: getattr(self, name) for name in ("_run", "_opened", "_batches", "_shown")}
+        return {**own, "sizes": sizes, "began": began}
 
     def set_state(self, state: dict[str, Any]) -> None:
         sizes, began = state.pop("sizes"), state.pop("began")
@@ -115,7 +118,7 @@ class TensorBoard(Callback):
                 file.unlink()
 
     def _files(self) -> list[pathlib.Path]:
-        return list(pathlib.Path(self.log_dir).glob(f"*/*.{self._run}"))
+        return list(pathlib.Path(self.log_dir).glob(f"*/*.{self._run}.*"))
 
     def _before_batch(self, batch: int, logs: Logs | None = None) -> None:
         self._batches += 1
