@@ -140,10 +140,7 @@ def fit(
     pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
     model.stop_training = False
     with interruptible() as interrupted, contextlib.closing(progress), hooks.leaving(run):
-        hooks.call_run("resume", run)
-        hooks.call("on_train_begin")
-        if run.earlier is not None:
-            resume.put_back(run.earlier, run, model)
+        _begin(model, run, hooks)
         try:
             while run.epoch < plan.epochs and not model.stop_training:
                 _train(model, source, run, pace, hooks, progress, interrupted)
@@ -157,6 +154,14 @@ def fit(
         hooks.call("on_train_end", logs=run.logs)
         run.ended = run.epoch >= plan.epochs or model.stop_training
     return history
+
+
+def _begin(model: Any, run: Run, hooks: Hooks) -> None:
+    """The callbacks begin, and go on from where an earlier process stood if one of them has found that out."""
+    hooks.call_run("resume", run)
+    hooks.call("on_train_begin")
+    if run.earlier is not None:
+        resume.put_back(run.earlier, run, model)
 
 
 def _validate(model: Any, source: Source | None, hooks: Hooks) -> dict[str, float]:

@@ -12,6 +12,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from jax._src.array import ArrayImpl
 from test_checkpoints import Full, another_process, same
 
 import kjax
@@ -162,7 +163,7 @@ def test_a_finished_run_trains_nothing_more_unless_it_is_given_more_epochs(tmp_p
     again = run(tmp_path / "it", everything(tmp_path / "it"), backup=kept, verbose=2)
     assert again[0].history == history.history and same(again[1], state) and again[2] == files
     said = capsys.readouterr().out
-    assert f"{len(history.epoch)} epochs are done" in said and "Epoch 1/" not in said
+    assert f"after {len(history.epoch)} epochs." in said and "Epoch 1/" not in said
     run(tmp_path / "more", [], backup=kept, epochs=2)
     longer = run(tmp_path / "more", [], backup=kept, epochs=4)
     assert longer[0].history == run(tmp_path / "whole", [], epochs=4)[0].history
@@ -258,7 +259,9 @@ def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(tmp_path, monkey
             if epoch == 2:
                 Full(monkeypatch, left=0)
 
-    said = r"BackupAndRestore: in epoch 4 nothing could be saved \(\[Errno 28\] No space left on device: nothing was"
+    said = (
+        r"BackupAndRestore: after 3 epochs nothing could be saved \(\[Errno 28\] No space left on device"
+    )
     with pytest.warns(UserWarning, match=said):
         history = run(tmp_path, [Fills()], backup={"delete_checkpoint": False}, epochs=3)[0]
     assert history.epoch == [0, 1, 2] and len(list((tmp_path / "backup").glob("checkpoint-*"))) == 2
@@ -316,6 +319,39 @@ def test_nothing_is_fetched_for_backups_but_when_one_is_made(tmp_path, monkeypat
     monkeypatch.setattr(callbacks.backup.Checkpoints, "save", lambda *a, **b: saved.append(1) or save(*a, **b))
     run(tmp_path, [], backup={}, validation_data=None)
     assert len(fetched) == len(saved) == 6
+
+
+def test_callbacks_fetch_nothing_more_than_an_epochs_numbers(tmp_path, monkeypatch):
+    """Counts every array that comes from the device, in whatever way."""
+    count, original = [0], ArrayImpl._value.fget
+
+    def value(self):
+        count[0] += self._npy_value is None
+        return original(self)
+
+    monkeypatch.setattr(ArrayImpl, "_value", property(value))
+    fetched = {}
+    for name in ("none", "many"):
+        for epochs in (2, 5):
+            hooks = quiet(tmp_path) if name == "many" else []
+            count[0] = 0
+            run(tmp_path, hooks, batch_size=1, epochs=epochs, validation_data=None)
+            fetched[name, epochs] = count[0]
+    assert fetched["none", 2] == fetched["many", 2] == 2 * 3  # two means, and the number of steps before the epoch
+    assert fetched["none", 5] == fetched["many", 5] == 5 * 3
+
+
+def quiet(folder):
+    """Callbacks that look at epochs."""
+    return [
+        callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),
+        callbacks.ReduceLROnPlateau("loss", patience=9),
+        callbacks.LearningRateScheduler(lambda epoch: 0.1),
+        callbacks.CSVLogger(folder / "log.csv"),
+        callbacks.JSONLogger(folder / "log.jsonl"),
+        callbacks.Timer(),
+        callbacks.ProgbarLogger(),
+    ]
 
 
 def test_a_bar_as_a_callback_is_shown_once(tmp_path, capsys):

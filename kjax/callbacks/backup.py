@@ -84,8 +84,8 @@ class BackupAndRestore(Callback):
         if found is not None:
             run.earlier = resume.earlier(found, self._script, self.model, "BackupAndRestore")
             if self.params.get("verbose"):
-                epoch, step = run.earlier.meta["run"]["epoch"], run.earlier.meta["run"]["step"]
-                print(f"Going on from {found.path}: {epoch} epochs{f' and {step} steps' if step else ''} are done.")
+                at = run.earlier.meta["run"]
+                print(f"Going on from {found.path}, after {done(at['epoch'], at['step'])}.")
         self._kind: Any = jax.tree.structure(self.model.optimizer)
         self._done, self._unsaved, self._last = 0, 0, time.monotonic()
 
@@ -115,7 +115,7 @@ class BackupAndRestore(Callback):
         try:
             self._kept.save(self.model.state, script=self._script, **meta)  # type: ignore[union-attr]
         except OSError as error:
-            said = f"in epoch {run.epoch + 1} nothing could be saved ({error}); training goes on"
+            said = f"after {done(run.epoch, run.step)} nothing could be saved ({error}); training goes on"
             warnings.warn(f"BackupAndRestore: {said}", stacklevel=2)
         self._unsaved, self._last = 0, time.monotonic()
 
@@ -125,6 +125,15 @@ class BackupAndRestore(Callback):
                 self._kept.delete()
             self._kept.close()
             self._kept = None
+
+
+def done(epoch: int, step: int) -> str:
+    """How far a run has come.
+
+    >>> done(3, 0), done(3, 7)
+    ('3 epochs', '3 epochs and 7 steps')
+    """
+    return f"{epoch} epochs{f' and {step} steps' if step else ''}"
 
 
 def frequency(save_freq: Any) -> tuple[int, float]:

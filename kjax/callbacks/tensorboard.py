@@ -44,6 +44,7 @@ class TensorBoard(Callback):
     Source: Keras's `TensorBoard`.
     """
 
+    _run = "0"  # a name of its own for each run
     _batches, _opened, _training, _tracing, _shown = 0, 0, False, False, False
 
     def __init__(
@@ -71,7 +72,6 @@ class TensorBoard(Callback):
             self.on_train_batch_begin = self._before_batch  # type: ignore[method-assign]
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
         self._writers: dict[str, Any] = {}
-        self._run = secrets.token_hex(4)
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:
