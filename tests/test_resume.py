@@ -259,9 +259,7 @@ def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(tmp_path, monkey
             if epoch == 2:
                 Full(monkeypatch, left=0)
 
-    said = (
-        r"BackupAndRestore: after 3 epochs nothing could be saved \(\[Errno 28\] No space left on device"
-    )
+    said = r"BackupAndRestore: after 3 epochs nothing could be saved \(\[Errno 28\] No space left on device"
     with pytest.warns(UserWarning, match=said):
         history = run(tmp_path, [Fills()], backup={"delete_checkpoint": False}, epochs=3)[0]
     assert history.epoch == [0, 1, 2] and len(list((tmp_path / "backup").glob("checkpoint-*"))) == 2
