@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from kjax import data as arrays
@@ -12,12 +11,14 @@ from kjax import loop, losses
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
-from kjax.compiled import Compiled, first_optimizer_state
+from kjax.compiled import Compiled, restarted
 from kjax.frozen import explained, require_int
 from kjax.heads import in_order, names_in
+from kjax.naming import listed, named_leaves
 from kjax.network import Network, override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
+from kjax.precision import LossScale
 from kjax.progress import Progress
 from kjax.savable import Savable
 from kjax.sources import ArraySource
@@ -77,7 +78,7 @@ class Model(Savable, Network):
     def compiled(self) -> Compiled:
         """The trainer's functions, compiled."""
         if self._compiled is None or self._compiled.trainer is not self._trainer:
-            self._compiled = Compiled(self.trainer, self._compiled)
+            self._compiled = Compiled(self.trainer, self._compiled, self._log)
         return self._compiled
 
     @property
@@ -110,9 +111,14 @@ class Model(Savable, Network):
         return self.trainer.loss
 
     @property
+    def loss_scale(self) -> LossScale | None:
+        """In mixed_float16 what the loss is multiplied by, and how many steps were skipped; None otherwise."""
+        return self.state.loss_scale and self.state.loss_scale.numbers()
+
+    @property
     def metrics_names(self) -> list[str]:
         """What `evaluate` and `train_on_batch` return, in order."""
-        return self.trainer.log_names
+        return list(self.trainer.log_names)
 
     @explained
     def compile(
@@ -122,6 +128,7 @@ class Model(Savable, Network):
         metrics: Any = None,
         loss_weights: Any = None,
         sample_weight_mode: str | None = None,
+        precision: Any = None,
     ) -> None:
         """Says what to train for; the weights stay, the optimizer starts afresh.
 
@@ -132,9 +139,11 @@ class Model(Savable, Network):
             metrics: names, functions or metric objects; for several outputs a list of lists or a dict.
             loss_weights: a number that the loss is multiplied by; for several outputs a list or a dict of them.
             sample_weight_mode: "temporal" for weights per time step, (batch, time); None for one per example.
+            precision: what to compute in, from now on in `predict` too: "mixed_bfloat16" or "mixed_float16" (weights
+                in float32), "float32", "float64", or a `kjax.precision.Precision`; None: the dtype of the inputs.
 
         Raises:
-            ValueError: an unknown name (with the nearest known one), no loss.
+            ValueError: an unknown name (with the nearest known one), no loss, float64 without JAX's 64-bit mode.
         """
         objective = override(self)
         if loss is None and objective is None:
@@ -143,15 +152,22 @@ class Model(Savable, Network):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
-        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
+        before = self._precision
+        self._trainer = Trainer(
+            self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision
+        )
+        self._log.expect_changes()
         if self._state is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+            self._state = restarted(self._trainer, self._state, self._spec if self._precision != before else None)
 
     def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
         """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""
         x = self._input(x, names[0])
         self._name_outputs()
         trainer, keys = self.trainer, self.trainer.output_names
+        if not keys:
+            y, weight = self._targets(trainer.heads[0], x, y, sample_weight, trainer.outputs_of(self._output)[0], names)
+            return (x, y) if weight is None else (x, y, weight)
         shared = not isinstance(sample_weight, dict | list | tuple)
         given: Any = (
             in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
@@ -159,11 +175,9 @@ class Model(Savable, Network):
             trainer.outputs_of(self._output),
         )
         found = [
-            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]" if keys else names[1]))
+            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]"))
             for head, own, weight, output in zip(trainer.heads, *given, strict=True)
         ]
-        if not keys:
-            return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
         ys, weights = zip(*found, strict=True)
         return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
 
@@ -179,7 +193,8 @@ class Model(Savable, Network):
             return None, None
         y = arrays.as_array(y, names[1])
         weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)
-        arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
+        if weight is not None or not hasattr(x, "shape") or not 0 < x.shape[0] == y.shape[0]:
+            arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
         if head.loss is not None:
             losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
         self._check_weight(weight, output.shape)
@@ -329,22 +344,7 @@ class Model(Savable, Network):
         return self._named(self.compiled.eval_step(self.state, self._batch(x, y, sample_weight)), return_dict)
 
     def _named(self, logs: Any, return_dict: bool) -> Any:
-        for value in logs.values():
+        for value in logs.values() if len(logs) > 1 else ():
             value.copy_to_host_async()
         logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)
-
-
-def listed(logs: dict[str, float]) -> Any:
-    """The loss alone, or a list where there are metrics, as Keras returns them."""
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
-
-
-def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
-    """All arrays under the names of what they are part of."""
-    found = {}
-    for name, tree in zip(names, trees, strict=False):
-        leaves = jax.tree.leaves(tree)
-        found.update({name: tree} if hasattr(tree, "shape") else {f"{name}[{i}]": a for i, a in enumerate(leaves)})
-    return found
