@@ -157,6 +157,17 @@ def test_recurrent_states_and_the_rows_of_mapped_files_go_on(tmp_path, monkeypat
     assert same(trained(tmp_path, BackupAndRestore(tmp_path / "run", 1)), whole)
 
 
+def test_the_loss_scale_of_float16_goes_on(tmp_path):
+    def half():
+        return made(precision="mixed_float16")
+
+    whole = run(tmp_path / "whole", [], model=half(), epochs=3)
+    with pytest.raises(Killed):
+        run(tmp_path / "it", [Kill(11)], model=half(), backup={"save_freq": 2}, epochs=3)
+    found = run(tmp_path / "it", [], model=half(), backup={"save_freq": 2}, epochs=3)
+    assert found[0].history == whole[0].history and same(found[1], whole[1])
+
+
 def test_a_finished_run_trains_nothing_more_unless_it_is_given_more_epochs(tmp_path, capsys):
     kept = {"delete_checkpoint": False, "save_freq": 100}
     history, state, files = run(tmp_path / "it", everything(tmp_path / "it"), backup=kept)
