@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from cases import MISTAKES
 
-from kjax import Model, Sequential, losses, metrics, nn, optim
+from kjax import Model, Sequential, checkpoints, losses, metrics, nn, optim
+from kjax.callbacks import BackupAndRestore, ProgbarLogger
 from kjax.layers import (
     Activation,
     BatchNormalization,
@@ -175,6 +176,13 @@ ROWS = {
     "class weights as a list": (lambda: classifier().fit(X, LABELS, class_weight=[1, 2, 3]), ["class_weight is a dict"]),
     "misspelt fit": (lambda: model().fit(X, Y, epoch=3), ["fit has no argument 'epoch'", "Did you mean 'epochs'?"]),
     "callbacks that are none": (lambda: model().fit(X, Y, callbacks=[print]), ["callbacks", "Callback"]),
+    # Runs that go on
+    "save_freq of another kind": (lambda: BackupAndRestore("run", save_freq="5 parsecs"), ["BackupAndRestore: save_freq is 'epoch'", "'5min'", "'5 parsecs'"]),
+    "save_freq of zero": (lambda: BackupAndRestore("run", save_freq=0), ["save_freq", "got 0"]),
+    "keep of nothing": (lambda: BackupAndRestore("run", keep=0), ["BackupAndRestore: keep must be an integer of at least 1; got 0"]),
+    "a bar that counts epochs": (lambda: ProgbarLogger("epochs"), ["ProgbarLogger: count_mode is 'steps' or 'samples'", "'epochs'"]),
+    "a tree with a text": (lambda: checkpoints.save("run", {"name": "a"}), ["name is 'a'", "arrays, keys and numbers"]),
+    "a function beside a tree": (lambda: checkpoints.save("run", {}, f=len), ["meta/f is <built-in function len>"]),
     # Weights
     "too few weights": (lambda: model().set_weights([X]), ["got 1 weight arrays, but there are 2", "dense/kernel"]),
     "weights of another shape": (lambda: model().set_weights([X, X]), ["dense/kernel is (4, 1), got (8, 4)"]),
