@@ -89,7 +89,7 @@ def warmed_up(stack: ExitStack, name: str, peers: Sequence[str], steps: int, log
 
 
 def alternate(workers: dict[str, Worker], rounds: int, failures: dict[str, str], log: Log) -> Any:
-    """Seconds of each peer in each round, and how quiet it was; every round begins with another. Who fails drops out."""
+    """Seconds of each peer in each round, and how quiet it was. Each round begins with another; who fails drops out."""
     timed: dict[str, list[float]] = {peer: [] for peer in workers}
     others, idle = [0.0], [0.0]
     for number in range(rounds):

@@ -35,10 +35,9 @@ KINDS = {
 }
 """The first kind of which an operation contains something is its kind."""
 ELEMENTWISE, COPIES = "elementwise", "copies"
-MOVES = set(
-    "parameter constant iota copy bitcast bitcast-convert broadcast concatenate convert dynamic-slice tuple"
-    " dynamic-update-slice get-tuple-element pad reshape reverse slice transpose fusion".split()
-)
+MOVES = {"parameter", "constant", "iota", "copy", "bitcast", "broadcast", "concatenate", "convert", "dynamic-slice"}
+MOVES |= {"dynamic-update-slice", "tuple", "get-tuple-element", "pad", "reshape", "reverse", "slice", "transpose"}
+MOVES |= {"fusion", "bitcast-convert"}
 """What only moves numbers; an operation of nothing else is a copy, any other is done element by element."""
 ALL_KINDS = (*KINDS, ELEMENTWISE, COPIES, BETWEEN)
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
@@ -79,8 +78,8 @@ def operations(folder: pathlib.Path) -> dict[str, tuple[str, int, float]]:
     kinds: dict[str, str] = {}
     for path in sorted(folder.glob("programs/*after_optimizations.txt")):
         kinds |= {f"{path.name.split('.')[1]}/{op}": kind for op, kind in kinds_in(path.read_text()).items()}
-    events = [e for path in folder.glob("trace/**/*.trace.json.gz") for e in json.load(gzip.open(path))["traceEvents"]]
-    runs = list(intervals(events))
+    traces = [json.loads(gzip.decompress(path.read_bytes())) for path in folder.glob("trace/**/*.trace.json.gz")]
+    runs = list(intervals([event for trace in traces for event in trace["traceEvents"]]))
     counts = collections.Counter(name for name, _, _ in runs)
     own = shares(runs)
     return {name: (kinds.get(name, ELEMENTWISE), counts[name], own[name]) for name in counts}

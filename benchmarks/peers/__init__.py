@@ -31,9 +31,9 @@ class Info:
 
 
 SPIN = {"GOMP_SPINCOUNT": "10000"}
-"""How long OpenMP's threads spin at a barrier before they sleep. By default 300,000 times, which on a machine with other
-work takes the processor from the thread they wait for: ResNet-20 then took 223-303 ms a step, 140-201 this way. On a
-quiet machine both took 66 (and the tiny MLP 0.41), but OMP_WAIT_POLICY=passive 103 (and 1.6)."""
+"""How long OpenMP's threads spin at a barrier before they sleep. By default 300,000 times, which on a machine with
+other work takes the processor from the thread they wait for: ResNet-20 then took 223-303 ms a step, 140-201 this way.
+On a quiet machine both took 66 (and the tiny MLP 0.41), but OMP_WAIT_POLICY=passive 103 (and 1.6)."""
 
 PEERS = {
     "kjax": Info("kjax", "kjax", ("kjax", "jax"), "kjax"),
