@@ -246,7 +246,10 @@ def curve(sizes: dict[str, Any]) -> str:
     )
     wanted += (("MB", lambda f: f"{f['bytes'] / 2**20:.0f}"),)
     header = ["", *[f"{PEERS[name].title}, {what}" for what, _ in wanted for name in names]]
-    rows = [[size, *[show(sizes[size][n]) for _, show in wanted for n in names]] for size in sorted(sizes, key=int)]
+    rows = [
+        [size, *[show(sizes[size][n]) if n in sizes[size] else "–" for _, show in wanted for n in names]]
+        for size in sorted(sizes, key=int)
+    ]
     return table(header, rows)
 
 

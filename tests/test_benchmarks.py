@@ -155,3 +155,10 @@ def test_a_report_says_what_was_found_and_missed(tmp_path):
 
 def test_every_workload_counts_its_work():
     assert all(w.flops > 0 for w in WORKLOADS.values())
+
+
+def test_curves_are_drawn_where_a_peer_is_missing_at_a_size(tmp_path):
+    one = {"ms": [1.0, 2.0], "compile": 0.5, "bytes": 2**28}
+    axis = results.stamped({"sizes": {"8": {"kjax": one, "raw": one}, "64": {"kjax": one}}})
+    report.write(tmp_path / "README.md", {"scaling": {"width": axis}})
+    assert "| 64 | 1.50 | – | 0.50 | – | 256 | – |" in (tmp_path / "README.md").read_text()
