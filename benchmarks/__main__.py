@@ -29,8 +29,7 @@ def main() -> None:
 def parts(options: argparse.Namespace):
     """The parts of the results, each as soon as it is there, so that a run that is broken off leaves some."""
     if options.scaling:
-        curves = scaling.all_axes(options.rounds, log, bool(options.steps))
-        yield {"scaling": {axis: results.stamped({"sizes": sizes}) for axis, sizes in curves.items()}}
+        yield from curves(options)
         return
     if options.profile:
         yield from profiles(options)
@@ -42,6 +41,13 @@ def parts(options: argparse.Namespace):
         measures = startup.all_measures(options.peers, options.rounds, options.steps, log)
         yield {"startup": {name: results.stamped({"seconds": seconds}) for name, seconds in measures.items()}}
         yield from profiles(options)
+    if options.everything:
+        yield from curves(options)
+
+
+def curves(options: argparse.Namespace):
+    found = scaling.all_axes(options.rounds, log, bool(options.steps))
+    yield {"scaling": {axis: results.stamped({"sizes": sizes}) for axis, sizes in found.items()}}
 
 
 def profiles(options: argparse.Namespace):
@@ -60,6 +66,7 @@ def parse() -> argparse.Namespace:
     chosen("--no-check", dest="check", action="store_false", help="do not compare the first losses")
     chosen("--no-startup", dest="startup", action="store_false", help="only training speed, no profiles")
     chosen("--profile", action="store_true", help="only where the time of kjax's steps goes, by kind of operation")
+    chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
     chosen("--report-only", action="store_true", help="write the report from results.json; measure nothing")
     chosen("--output", type=pathlib.Path, default=HERE / "README.md", help="the report; the other files lie beside it")
