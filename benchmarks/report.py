@@ -28,11 +28,11 @@ kjax and what its users would pick instead, each written as its own users write 
 sizes, first weights, loss and optimizer. Everything below is written by the command; nothing is typed.
 
 ```
-make bench ARGS="--everything"                    # its own virtual environment; half an hour on two quiet cores
+make bench ARGS="--everything"                    # its own virtual environment, and everything below
 make bench                                        # without the scaling curves
 make bench ARGS="--quick"                         # one workload, two peers, a few minutes
 python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
-python -m benchmarks --scaling                    # the curves, eight minutes
+python -m benchmarks --scaling                    # the curves
 python -m benchmarks --profile                    # where the time of kjax's steps goes
 python -m benchmarks --report-only                # this page again from results.json
 ```
