@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test lint types fuzz interrupt memory bench clean
+.PHONY: demo test lint types fuzz kill full callbacks interrupt memory bench clean
 
 demo: .venv/demo
 	$(BIN)/python -m kjax demo $(ARGS)
@@ -29,6 +29,18 @@ interrupt: .venv/test
 # Trains small models again and again, and prints what that leaves: ARGS="fits different_models".
 memory: .venv/test
 	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python tests/reliability/memory_growth.py $(ARGS)
+
+# Kills trainings at random moments and has them go on: ARGS="kills seed".
+kill: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/kill_resume.py $(ARGS)
+
+# Trains on a disk that is full; needs root, to mount a small one.
+full: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/full_disk.py
+
+# What the callbacks cost.
+callbacks: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/callback_cost.py $(ARGS)
 
 # The peers pin each other's versions, so they live in an environment of their own.
 bench: .venv-bench/ready

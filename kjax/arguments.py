@@ -7,14 +7,15 @@ import numpy as np
 from kjax.frozen import require_int
 
 
-def check_plan(batch_size: Any, epochs: Any, initial_epoch: Any, verbose: Any, shuffle: Any) -> None:
+def check_plan(epochs: Any, initial_epoch: Any, verbose: Any, shuffle: Any, validation_freq: Any) -> None:
     """Refuses what `fit` cannot run by."""
-    require_int(batch_size, "batch_size", "fit")
     require_int(epochs, "epochs", "fit", least=0)
     require_int(initial_epoch, "initial_epoch", "fit", least=0)
     require_verbose(verbose, "fit")
     if not isinstance(shuffle, bool | np.bool_ | int) and shuffle != "batch":
         raise ValueError(f"fit: shuffle is True, False or 'batch'; got {shuffle!r}")
+    for number in validation_freq if isinstance(validation_freq, list | tuple | set) else [validation_freq]:
+        require_int(number, "validation_freq (a number, or a list of epochs from 1)", "fit")
 
 
 def require_verbose(value: Any, owner: str) -> None:

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kjax.foreign import to_numpy
+
 READY = frozenset(map(np.dtype, ("float32", "int32", "uint8", "bool")))
 """What passes as it is."""
 NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32"}
 
 
 def as_array(value: Any, name: str) -> Any:
-    """A NumPy or JAX array of numbers from an array, a list, or a pandas or polars frame.
+    """A NumPy or JAX array of numbers from an array, a list, a pandas or polars frame, or a tensor.
 
     64-bit numbers become 32-bit ones, unless JAX's 64-bit mode is on.
 
@@ -51,7 +53,7 @@ def is_mapped(array: Any) -> bool:
 
 def _numpy(value: Any, name: str) -> np.ndarray:
     try:
-        array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
+        array = to_numpy(value)
     except ValueError as error:
         raise ValueError(f"{name} has rows of different lengths ({error}); pad them to one length first") from None
     if array.dtype.kind == "O":

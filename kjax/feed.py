@@ -1,7 +1,7 @@
 """How the batches of an epoch reach the device: all data at once where it fits, else in chunks, one ahead."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -42,12 +42,12 @@ def memory() -> int:
     return os.sysconf(names[0]) * os.sysconf(names[1]) if known else 2**62
 
 
-def blocks(data: Sequence[Any], rows: Sequence[np.ndarray], first: int = 0) -> Iterator[Block]:
+def blocks(data: Sequence[Any], rows: Sequence[np.ndarray], first: int = 0) -> Generator[Block, None, None]:
     """Blocks of steps for data as `place` left it; `rows` as `batch_rows` makes them, of which `first` are done."""
     resident = all(isinstance(a, jax.Array) for a in jax.tree.leaves(data))
     make = whole if resident else chunks
     found = (block for own, done in undone(rows, first) for block in make(data, own, done))
-    return found if resident else ahead(found)
+    yield from found if resident else ahead(found)
 
 
 def undone(rows: Sequence[np.ndarray], first: int) -> Iterator[tuple[np.ndarray, int]]:

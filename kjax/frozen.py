@@ -62,7 +62,8 @@ def explained(function: F) -> F:
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         try:
-            refuse_unknown(kwargs, known, function.__name__)
+            if kwargs:
+                refuse_unknown(kwargs, known, function.__name__)
             return function(*args, **kwargs)
         except Exception as error:
             shorten(error)

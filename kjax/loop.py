@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kjax import resume
 from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
 from kjax.compiled import Compiled
@@ -34,6 +35,12 @@ class Plan:
     epochs: int
     initial_epoch: int = 0
     shuffle: Any = True
+    validation_freq: Any = 1
+
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after this epoch, counted from 0."""
+        freq = self.validation_freq
+        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
 
 
 @dataclasses.dataclass
@@ -48,6 +55,8 @@ class Run:
         began: the state's `step` when the epoch began; with the state's key it decides the order of the examples.
         totals: sums over the epoch's steps so far, on the device.
         logs: of the last finished epoch.
+        earlier: where an earlier process stood, if a callback has found that out.
+        ended: whether all that was to be trained has been, and all callbacks have been told.
     """
 
     plan: Plan
@@ -57,6 +66,8 @@ class Run:
     began: int = 0
     totals: Any = None
     logs: dict[str, float] = dataclasses.field(default_factory=dict)
+    earlier: resume.Earlier | None = None
+    ended: bool = False
 
     def next_epoch(self) -> None:
         """The epoch at hand is over."""
@@ -73,7 +84,7 @@ class Pass:
         key: decides their order.
         epoch: how many passes came before.
         first: how many steps of this one are done.
-        totals: the sums over those.
+        totals: the sums over those, or their leaves.
     """
 
     def __init__(
@@ -81,19 +92,22 @@ class Pass:
         totals: Any = None,
     ):  # fmt: skip
         self.sums = compiled.sums(state, source.batch)
-        self.examples = functools.partial(source.examples, key) if hasattr(source, "examples") else None
+        self.examples = functools.partial(source.examples, key, epoch) if hasattr(source, "examples") else None
         self.steps, self.first = source.steps, first
         self.blocks = source.blocks(key, epoch, first, self.sums.takes_padding)
-        self.totals = self.sums.empty() if totals is None else totals
+        self.totals = self.sums.empty()
+        if totals is not None:
+            self.totals = jax.tree.unflatten(jax.tree.structure(self.totals), jax.tree.leaves(totals))
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
 
-    def dispatches(self, pace: "Pace") -> Iterator[tuple[range, tuple[Any, ...], bool]]:
+    def dispatches(self, pace: "Pace", interrupted: Callable) -> Iterator[tuple[range, tuple[Any, ...], bool]]:
         """For each dispatch: its steps, what `train_rows` takes after totals, whether there is padding.
 
         Times each dispatch, so that `pace` can say how long the next should be.
         """
         done = self.first
         for data, rows, start, end, padded in self.blocks:
+            interrupted()
             while start < end:
                 stop = min(start + pace.steps, end)
                 began = time.perf_counter()
@@ -137,13 +151,12 @@ def fit(
     pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
     watch = Watch(model, hooks, check_finite)
     model.stop_training = False
-    with interruptible(model) as interrupted, contextlib.closing(progress):
-        hooks.call("on_train_begin")
-        hooks.call_run("resume", run)
+    with interruptible(model) as interrupted, contextlib.closing(progress), hooks.leaving(run):
+        _begin(model, run, hooks)
         try:
             while run.epoch < plan.epochs and not model.stop_training:
                 _train(model, source, run, pace, hooks, progress, watch, interrupted)
-                run.logs = run.logs | _validate(model, validation, hooks, interrupted)
+                run.logs = run.logs | _validate(model, validation, run, hooks, interrupted)
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
@@ -152,12 +165,24 @@ def fit(
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
         hooks.call("on_train_end", logs=run.logs)
+        run.ended = run.epoch >= plan.epochs or model.stop_training
     return history
 
 
-def _validate(model: Any, source: Source | None, hooks: Hooks, interrupted: Callable) -> dict[str, float]:
-    """The means over the examples held out, if there are any."""
-    found = {} if source is None else evaluate(model, source, hooks, interrupted=interrupted)
+def _begin(model: Any, run: Run, hooks: Hooks) -> None:
+    """The callbacks begin, and go on from where an earlier process stood if one of them has found that out."""
+    hooks.call_run("resume", run)
+    hooks.call("on_train_begin")
+    if run.earlier is not None:
+        resume.put_back(run.earlier, run, model)
+
+
+def _validate(model: Any, source: Source | None, run: Run, hooks: Hooks, interrupted: Callable) -> dict[str, float]:
+    """The means over the examples held out, if there are any and this epoch is one to look at them."""
+    if source is None or not run.plan.validates(run.epoch):
+        return {}
+    before = sum(map(run.plan.validates, range(run.plan.initial_epoch, run.epoch)))
+    found = evaluate(model, source, hooks, None, interrupted, before)
     return {f"val_{name}": value for name, value in found.items()}
 
 
@@ -187,7 +212,7 @@ def _train(
     key = jax.random.fold_in(model.state.key, jax.device_put(np.uint32(run.began)))
     epoch = Pass(model.compiled, model.state, source, key, run.epoch - run.plan.initial_epoch, run.step, run.totals)
     progress.epoch_begin(run.epoch, epoch.steps)
-    for steps, batches, padded in epoch.dispatches(pace):
+    for steps, batches, padded in epoch.dispatches(pace, interrupted):
         interrupted()
         hooks.call_each("on_train_batch_begin", steps)
         if watch.before(run.epoch, epoch, steps, batches, padded):
@@ -201,6 +226,7 @@ def _train(
         hooks.call_run("rest", run)
         if model.stop_training:
             break
+    model.stop_training = model.stop_training or source.ended
     run.logs = epoch.logs()
     watch.end(run.logs["loss"])
 
@@ -216,14 +242,14 @@ def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: ran
 
 
 def evaluate(
-    model: Any, source: Source, hooks: Hooks, progress: Progress | None = None, interrupted: Callable = lambda: None
-) -> dict[str, float]:
-    """The means over all examples."""
+    model: Any, source: Source, hooks: Hooks, progress: Progress | None = None,
+    interrupted: Callable = lambda: None, before: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """The means over all examples of a pass, before which there were so many others."""
     progress = progress or Progress(1, 0)
     hooks.call("on_test_begin")
-    epoch = Pass(model.compiled, model.state, source)
-    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"))):
-        interrupted()
+    epoch = Pass(model.compiled, model.state, source, epoch=before)
+    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test")), interrupted):
         hooks.call_each("on_test_batch_begin", steps)
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
         _report(epoch, progress, hooks, "on_test_batch_end", steps)

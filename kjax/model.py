@@ -4,28 +4,28 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from kjax import data as arrays
-from kjax import loop, losses
+from kjax import batches, intake, loop
 from kjax.arguments import check_plan, require_verbose
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
-from kjax.compiled import Compiled, first_optimizer_state
-from kjax.frozen import explained, require_int
-from kjax.heads import in_order, names_in
-from kjax.network import Network, override
+from kjax.compiled import Compiled, restarted
+from kjax.frozen import explained
+from kjax.heads import names_in
+from kjax.naming import listed
+from kjax.network import override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
+from kjax.precision import LossScale
+from kjax.predictor import Predictor
 from kjax.progress import Progress
 from kjax.savable import Savable
-from kjax.sources import ArraySource
 from kjax.train import Trainer
 
 
-class Model(Savable, Network):
+class Model(Savable, Predictor):
     """A network that trains: any layer, with Keras's `compile`, `fit`, `evaluate`, `predict`.
 
     Args:
@@ -78,7 +78,7 @@ class Model(Savable, Network):
     def compiled(self) -> Compiled:
         """The trainer's functions, compiled."""
         if self._compiled is None or self._compiled.trainer is not self._trainer:
-            self._compiled = Compiled(self.trainer, self._compiled)
+            self._compiled = Compiled(self.trainer, self._compiled, self._log)
         return self._compiled
 
     @property
@@ -111,9 +111,14 @@ class Model(Savable, Network):
         return self.trainer.loss
 
     @property
+    def loss_scale(self) -> LossScale | None:
+        """In mixed_float16 what the loss is multiplied by, and how many steps were skipped; None otherwise."""
+        return self.state.loss_scale and self.state.loss_scale.numbers()
+
+    @property
     def metrics_names(self) -> list[str]:
         """What `evaluate` and `train_on_batch` return, in order."""
-        return self.trainer.log_names
+        return list(self.trainer.log_names)
 
     @explained
     def compile(
@@ -123,6 +128,7 @@ class Model(Savable, Network):
         metrics: Any = None,
         loss_weights: Any = None,
         sample_weight_mode: str | None = None,
+        precision: Any = None,
     ) -> None:
         """Says what to train for; the weights stay, the optimizer starts afresh.
 
@@ -133,9 +139,11 @@ class Model(Savable, Network):
             metrics: names, functions or metric objects; for several outputs a list of lists or a dict.
             loss_weights: a number that the loss is multiplied by; for several outputs a list or a dict of them.
             sample_weight_mode: "temporal" for weights per time step, (batch, time); None for one per example.
+            precision: what to compute in, from now on in `predict` too: "mixed_bfloat16" or "mixed_float16" (weights
+                in float32), "float32", "float64", or a `kjax.precision.Precision`; None: the dtype of the inputs.
 
         Raises:
-            ValueError: an unknown name (with the nearest known one), no loss.
+            ValueError: an unknown name (with the nearest known one), no loss, float64 without JAX's 64-bit mode.
         """
         objective = override(self)
         if loss is None and objective is None:
@@ -144,71 +152,19 @@ class Model(Savable, Network):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
-        trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
+        before = self._precision
+        trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision)
+        self._log.expect_changes()
         state = self._state
         if state is not None:
-            state = state.replace(opt_state=first_optimizer_state(trainer, state.params))
-        self._trainer, self._state = trainer, state
-
-    def _batch(self, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> Any:
-        """`(x, y)` or `(x, y, weights)`, checked; for several inputs or outputs, tuples of arrays."""
-        x = self._input(x, names[0])
-        self._name_outputs()
-        trainer, keys = self.trainer, self.trainer.output_names
-        shared = not isinstance(sample_weight, dict | list | tuple)
-        given: Any = (
-            in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
-            (sample_weight,) * len(trainer.heads) if shared else in_order(sample_weight, keys, "sample_weight", True),
-            trainer.outputs_of(self._output),
-        )
-        found = [
-            self._targets(head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]" if keys else names[1]))
-            for head, own, weight, output in zip(trainer.heads, *given, strict=True)
-        ]
-        if not keys:
-            return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
-        ys, weights = zip(*found, strict=True)
-        return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
+            state = restarted(trainer, state, self._spec if trainer.precision != before else None)
+        self._trainer, self._state = trainer, state  # at once: Ctrl-C in between would leave half
 
     def _name_outputs(self) -> None:
         """Where a loss of one's own names no outputs, the network's outputs do, once they are known."""
         names = names_in(self._output)
         if self.trainer.objective is not None and names and not self.trainer.output_names:
             self._trainer = self.trainer.replace(output_names=names)
-
-    def _targets(self, head: Any, x: Any, y: Any, weight: Any, output: Any, names: Sequence[str]) -> tuple[Any, Any]:
-        """The targets and weights of one output."""
-        if y is None and head.loss is None and (head.name or self.trainer.objective):
-            return None, None
-        y = arrays.as_array(y, names[1])
-        weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)
-        arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
-        if head.loss is not None:
-            losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
-        self._check_weight(weight, output.shape)
-        return y, weight
-
-    def _class_weighted(self, batch: Any, class_weight: Any) -> Any:
-        """The batch with each example's weight multiplied by that of its class."""
-        if class_weight is None:
-            return batch
-        x, y, weight = (*batch, None) if len(batch) == 2 else batch
-        keys = self.trainer.output_names
-        if not keys:
-            return x, y, arrays.class_weights(y, class_weight, weight)
-        if not isinstance(class_weight, dict) or not all(key in keys for key in class_weight):
-            raise ValueError(f"class_weight for several outputs is a dict by their names, {', '.join(keys)}, of dicts")
-        weights = (None,) * len(keys) if weight is None else weight
-        own = in_order(class_weight, keys, "class_weight", partial=True)
-        return x, y, tuple(map(arrays.class_weights, y, own, weights))
-
-    def _check_weight(self, weight: Any, output: tuple[int, ...]) -> None:
-        temporal = self.sample_weight_mode == "temporal"
-        if weight is not None and weight.ndim != 1 + temporal:
-            hint = "" if temporal else "; for weights per time step compile with sample_weight_mode='temporal'"
-            raise ValueError(f"sample_weight must have rank {1 + temporal}; got shape {weight.shape}{hint}")
-        if temporal and weight is not None and weight.shape[1:] != output[1:2]:
-            raise ValueError(f"sample_weight has {weight.shape[1]} time steps, the network's output {output[1]}")
 
     # Using it.
 
@@ -227,56 +183,70 @@ class Model(Savable, Network):
         class_weight: dict[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        max_queue_size: int = 10,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
         *,
         check_finite: bool = False,
     ) -> History:
         """Trains for a number of passes over the data.
 
         Args:
-            x: the inputs, examples first: an array, a list, or a frame.
-            y: the targets.
-            batch_size: examples per step, 32 by default; a last short batch counts each of its examples once.
+            x: the inputs, examples first: an array, a list, a frame, a tensor. Or what gives batches `(x, y)` or
+                `(x, y, sample_weight)`: a generator or a function that makes one, an iterable, an object with
+                `__len__` and `__getitem__`, a loader (PyTorch's, `tf.data`, Grain, a Hugging Face data set).
+            y: the targets, for arrays.
+            batch_size: examples per step, for arrays, 32 by default; a last short batch counts each of its examples
+                once.
             epochs: the epoch to stop at, counted from 1.
             verbose: 0 silent, 1 a progress bar, 2 a line per epoch.
             callbacks: objects of `kjax.callbacks`, one or a list of them.
             validation_split: the share of the examples, from the end, to validate on.
-            validation_data: `(x, y)` or `(x, y, sample_weight)` to validate on.
-            shuffle: whether to draw a new order every epoch; "batch" shuffles whole batches.
+            validation_data: `(x, y)` or `(x, y, sample_weight)` to validate on, or what gives batches of these.
+            shuffle: whether to draw a new order every epoch; "batch" shuffles whole batches. Batches that come by
+                number are drawn in a new order; other streams come as they come.
             class_weight: dict from class to the weight of its examples.
             sample_weight: one weight per example (or per time step).
             initial_epoch: the epoch to begin with, counted from 0.
-            check_finite: whether to refuse NaN and infinity in the data, and in the loss and the weights later: the
-                error names the step, the layer and the examples, and the model is as before that step.
+            steps_per_epoch: how many batches make an epoch, by default all. With fewer than there are, the next
+                epoch goes on where this one ended; a stream that can begin anew does so when it ends.
+            validation_steps: how many batches to validate on, from the start, by default all.
+            validation_batch_size: examples per step of a validation on arrays, by default `batch_size`.
+            validation_freq: after which epochs to validate: each so many, or a list of their numbers from 1.
+            workers: how many threads ask for batches that come by number.
+            max_queue_size, use_multiprocessing: of Keras, and without effect: a thread reads ahead what fits into
+                48 MiB.
+            check_finite: whether to refuse NaN and infinity in the data.
 
         Returns:
             The `History`: `history.history["loss"]` is one number per epoch, `history.plot()` a picture.
 
         Raises:
             RuntimeError: before `compile`.
-            ValueError, TypeError: data that does not fit; nothing has been trained then.
-            FloatingPointError: with `check_finite`, see there.
+            ValueError, TypeError: data that does not fit; nothing has been trained then, unless it is a later batch
+                of a stream, whose number the message says.
+            Exception: what a generator of yours raises arrives as it is, after the batches before it were trained on.
         """
-        batch_size = 32 if batch_size is None else batch_size
-        check_plan(batch_size, epochs, initial_epoch, verbose, shuffle)
+        intake.check_counts(
+            "fit", batch_size=batch_size, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size, workers=workers,
+        )  # fmt: skip
+        check_plan(epochs, initial_epoch, verbose, shuffle, validation_freq)
         callbacks = listed_callbacks(callbacks, "fit")
-        data = self._batch(x, y, sample_weight)
-        validation = self._validation(validation_data)
-        if validation is None and validation_split:
-            data, validation = arrays.split_validation(data, validation_split)
-        data = self._class_weighted(data, class_weight)
-        if check_finite:
-            arrays.check_finite(**named_leaves(("x", "y", "sample_weight"), data))
-        source = ArraySource(data, batch_size, shuffle)
-        held_out = None if validation is None else ArraySource(validation, batch_size)
-        plan = loop.Plan(batch_size, epochs, initial_epoch, shuffle)
-        return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
-
-    def _validation(self, data: Any) -> Any:
-        if data is None:
-            return None
-        if not isinstance(data, list | tuple) or len(data) not in (2, 3):
-            raise ValueError(f"validation_data is (x, y) or (x, y, sample_weight); got {type(data).__name__}")
-        return self._batch(data[0], data[1], data[2] if len(data) == 3 else None, ("validation x", "validation y"))
+        source, held_out = intake.for_fit(
+            self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
+            0.0 if validation_data is not None else validation_split, steps_per_epoch, workers,
+        )  # fmt: skip
+        if validation_data is not None:
+            size = validation_batch_size or batch_size
+            held_out = intake.for_validation(self, validation_data, size, validation_batch_size, validation_steps)
+        plan = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq)
+        with contextlib.closing(source), contextlib.closing(held_out or source):
+            return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
 
     @explained
     def evaluate(
@@ -286,21 +256,25 @@ class Model(Savable, Network):
         batch_size: int | None = None,
         verbose: int = 1,
         sample_weight: Any = None,
-        return_dict: bool = False,
+        steps: int | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
+        max_queue_size: int = 10,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
+        return_dict: bool = False,
     ) -> Any:
         """The loss, or a list of the loss and the metrics (`metrics_names` has the order), over all examples.
 
-        `callbacks` get their hooks for tests called.
+        `steps` says how many batches to take, by default all; `callbacks` get their hooks for tests called. The
+        rest is as for `fit`, streams too.
         """
-        batch_size = 32 if batch_size is None else batch_size
-        require_int(batch_size, "batch_size", "evaluate")
+        intake.check_counts("evaluate", batch_size=batch_size, steps=steps, workers=workers)
         require_verbose(verbose, "evaluate")
-        source = ArraySource(self._batch(x, y, sample_weight), batch_size)
-        about = loop.sizes(source, batch_size, verbose)
+        source = intake.for_evaluate(self, x, y, sample_weight, batch_size, steps, workers)
+        about = loop.sizes(source, source.size, verbose)
         hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
         progress = Progress(1, verbose)
-        with contextlib.closing(progress):
+        with contextlib.closing(source), contextlib.closing(progress):
             progress.epoch_begin(None, about["steps"])
             logs = loop.evaluate(self, source, hooks, progress)
             progress.epoch_end(logs)
@@ -316,7 +290,7 @@ class Model(Savable, Network):
         return_dict: bool = False,
     ) -> Any:
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
-        batch = self._class_weighted(self._batch(x, y, sample_weight), class_weight)
+        batch = batches.class_weighted(self, batches.checked(self, x, y, sample_weight), class_weight)
         with loop.interruptible(self) as interrupted:
             self.state, logs = self.compiled.train_step(self.state, batch)
             interrupted()
@@ -325,25 +299,24 @@ class Model(Savable, Network):
     @explained
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss, or a list of the loss and the metrics, on one batch."""
-        return self._named(self.compiled.eval_step(self.state, self._batch(x, y, sample_weight)), return_dict)
+        return self._named(self.compiled.eval_step(self.state, batches.checked(self, x, y, sample_weight)), return_dict)
+
+    # What Keras 2 called them for generators.
+
+    def fit_generator(self, generator: Any, steps_per_epoch: Any = None, epochs: int = 1, **options: Any) -> History:
+        """`fit`, under the name that programs of Keras 2 use for generators."""
+        return self.fit(generator, steps_per_epoch=steps_per_epoch, epochs=epochs, **options)
+
+    def evaluate_generator(self, generator: Any, steps: int | None = None, verbose: int = 0, **options: Any) -> Any:
+        """`evaluate`, under the name that programs of Keras 2 use for generators."""
+        return self.evaluate(generator, steps=steps, verbose=verbose, **options)
+
+    def predict_generator(self, generator: Any, steps: int | None = None, **options: Any) -> Any:
+        """`predict`, under the name that programs of Keras 2 use for generators."""
+        return self.predict(generator, steps=steps, **options)
 
     def _named(self, logs: Any, return_dict: bool) -> Any:
-        for value in logs.values():
+        for value in logs.values() if len(logs) > 1 else ():
             value.copy_to_host_async()
         logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)
-
-
-def listed(logs: dict[str, float]) -> Any:
-    """The loss alone, or a list where there are metrics, as Keras returns them."""
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
-
-
-def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
-    """All arrays under the names of what they are part of."""
-    found = {}
-    for name, tree in zip(names, trees, strict=False):
-        leaves = jax.tree.leaves(tree)
-        found.update({name: tree} if hasattr(tree, "shape") else {f"{name}[{i}]": a for i, a in enumerate(leaves)})
-    return found

@@ -1,9 +1,8 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
-import fnmatch
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,18 +11,18 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
-from kjax.arguments import require_verbose
-from kjax.callbacks.base import Callback, Hooks
-from kjax.compiled import Compiled, first_optimizer_state, first_state, inner_outputs, outputs
-from kjax.frozen import explained, require_int, suggest, tuples
-from kjax.heads import in_order, input_names
+from kjax.compile_report import CompileLog, CompileReport
+from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
+from kjax.frozen import explained, suggest, tuples
+from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
-from kjax.nets import declared, fixed_batch, on_host, open_shapes, shapes, with_trainable, without_carry
+from kjax.nets import declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
-from kjax.nn.container import all_layers, named_layers
-from kjax.nn.layer import Layer
+from kjax.nn.container import named_layers
+from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
+from kjax.precision import Precision
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
 
@@ -52,21 +51,23 @@ class Network:
         self.name = name or type(self).__name__.lower()
         self.seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
         self.stop_training = False
-        self._given_name = name
+        self._given_name, self._drawn_seed = name, seed is None
         self._net = net
         self._trainer: Trainer | None = None
         self._compiled: Compiled | None = None
-        self._outputs: tuple[Any, Any] = (None, None)
+        self._log = CompileLog()
+        self._outputs: tuple[Any, Any, Any] = (None, None, None)
         self._state: TrainState | None = None
         self._spec: Any = None
         self._output: Any = None
+        self._example: tuple[int | None, ...] = ()
         self._paths: list[Path] = []
         self._donors: dict[str, Network] = {}
         self._layer: tuple[Any, Any] = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
-        return {**self.__dict__, "_compiled": None, "_outputs": (None, None)}
+        return {**self.__dict__, "_compiled": None, "_outputs": (None, None, None), "_log": CompileLog()}
 
     @property
     def net(self) -> Layer:
@@ -88,9 +89,21 @@ class Network:
     @property
     def outputs(self) -> Callable:
         """`(params, state, x) -> y`, compiled."""
-        if self._outputs[0] is not self.net:
-            self._outputs = self.net, outputs(self.net)
-        return self._outputs[1]
+        net, precision = self.net, self._precision
+        if self._outputs[0] is not net or self._outputs[1] is not precision:
+            self._outputs = net, precision, self._log.calls(outputs(net, precision))
+        return self._outputs[2]
+
+    @property
+    def _precision(self) -> Precision | None:
+        return None if self._trainer is None else self._trainer.precision
+
+    def compile_report(self) -> CompileReport:
+        """What has been compiled for this model, in how many seconds, and why; prints as a table.
+
+        A network that equals one that has trained before shares its programs, and then has none of its own.
+        """
+        return CompileReport(self._log.compilations)
 
     @property
     def built(self) -> bool:
@@ -158,11 +171,17 @@ class Network:
 
     def _build(self, spec: Any) -> None:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
-        state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
-        state = self._with_donations(state) if self._donors else state
-        paths, output = weight_paths(self.net, spec), plain(self.net.output(state.params, state.state, spec))
-        # At once, here and below: Ctrl-C in between would leave half a model.
-        self._spec, self._paths, self._output, self._state = spec, paths, output, state
+        init = self._log.calls(first_state)
+        state = init(self.net, self._trainer, self.seed, spec)
+        self._settle(spec, self._with_donations(state) if self._donors else state)
+
+    def _settle(self, spec: Any, state: TrainState) -> None:
+        """Takes a new state for such inputs, and what follows from it; the state last, lest Ctrl-C leave half."""
+        net = in_precision(self.net, self._precision)
+        paths, output = weight_paths(net, spec), plain(net.output(state.params, state.state, spec))
+        self._spec, self._paths, self._output = spec, paths, output
+        self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
+        self._state = state
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -177,6 +196,7 @@ class Network:
                 f"a model used as a layer was built for inputs of another shape: its weights have the shapes {got}, "
                 f"here they would have {wanted}"
             )
+        params, net_state = like((params, net_state), (state.params, state.state))
         return state.replace(params=params, state=net_state)
 
     def _build_or_explain(self) -> None:
@@ -190,6 +210,8 @@ class Network:
 
     def _input(self, x: Any, name: str = "x") -> Any:
         """`x` as an array that fits the network (a tuple of them for several inputs); builds the network if need be."""
+        if type(x) is np.ndarray and x.shape[1:] == self._example != () and x.dtype in arrays.READY:
+            return x  # the usual case needs no more than this
         names = self.input_names
         if not names and not isinstance(x, dict):
             x = arrays.as_array(x, name)
@@ -219,80 +241,6 @@ class Network:
         if open_shapes(self.net):
             self._check_input(x, "x")
         self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
-
-    # Using it.
-
-    @explained
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: int = 0,
-        callbacks: Callback | Sequence[Callback] | None = None,
-    ) -> Any:
-        """The outputs for all examples, as a NumPy array (several: a list or a dict of them); needs no `compile`.
-
-        `callbacks` get their hooks for predictions called.
-        """
-        batch_size = 32 if batch_size is None else batch_size
-        require_int(batch_size, "batch_size", "predict")
-        require_verbose(verbose, "predict")
-        x, _ = self._input(x), self.state
-        n = arrays.check_rows(x)
-        size = arrays.power_of_two(n, batch_size)
-        about = {"batch_size": batch_size, "steps": -(-n // size), "samples": n, "verbose": verbose}
-        parts = self._predicted(x, n, size, Hooks(callbacks, self, "predict", about))
-        if n == size:
-            return on_host(parts[0])
-        return on_host(jax.tree.map(lambda *own: np.concatenate([np.asarray(y) for y in own])[:n], *parts))
-
-    def _predicted(self, x: Any, n: int, size: int, hooks: Hooks) -> list[Any]:
-        """The outputs of each batch, those of the padding of the last one too."""
-        hooks.call("on_predict_begin")
-        state, parts = self.state, []
-        for i, start in enumerate(range(0, n, size)):
-            hooks.call("on_predict_batch_begin", i)
-            part = x if n == size else arrays.pad_rows(arrays.cut(x, start, start + size), size)
-            parts.append(self.outputs(state.params, state.state, part))
-            if hooks.hears("on_predict_batch_end"):
-                found = on_host(arrays.cut(parts[-1], 0, n - start))
-                hooks.call("on_predict_batch_end", i, logs={"outputs": found})
-        hooks.call("on_predict_end")
-        return parts
-
-    @explained
-    def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch, of just this size."""
-        x = self._input(x)
-        return on_host(self.outputs(self.state.params, self.state.state, x))
-
-    @explained
-    def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
-        """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""
-        y = self.predict(x, batch_size, verbose)
-        return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(np.int32)
-
-    @explained
-    def activations(self, x: Any, names: Any = None) -> dict[str, np.ndarray]:
-        """The outputs of inner layers for a batch, by name; the model stays as it is.
-
-        Args:
-            x: the inputs.
-            names: a name, or a list of them, of layers as `layers` shows them or of containers; patterns as in
-                `freeze`. None gives every layer's.
-
-        Raises:
-            ValueError: no layer has such a name.
-        """
-        x = self._input(x)
-        known = [path for path, _ in all_layers(self.net)]
-        patterns = ["*"] if names is None else [names] if isinstance(names, str) else names
-        wanted = [path for path in known if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
-        for pattern in patterns:
-            if not fnmatch.filter(known, pattern):
-                raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
-        found = inner_outputs(self.net, tuple(wanted))(self.state.params, self.state.state, x)
-        return {name: on_host(found[name]) for name in wanted}
 
     def reset_states(self) -> None:
         """Lets stateful recurrent layers begin the next batch with states of zeros."""
@@ -333,6 +281,7 @@ class Network:
         if not count:
             names = [path for path, _ in named_layers(self.net)]
             raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, names)}")
+        self._log.expect_changes()
         trainer, state = self._trainer and self._trainer.replace(net=net), self._state
         if state is not None and trainer is not None:
             state = state.replace(opt_state=first_optimizer_state(trainer, state.params))

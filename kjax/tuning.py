@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kjax import batches
 from kjax import data as arrays
 from kjax.frozen import explained, require_int
 from kjax.train import Trainer, TrainState
@@ -89,15 +90,15 @@ def lr_range(
         raise ValueError(f"lr_range: rates go from low to high, 0 < low < high; got low={low!r}, high={high!r}")
     for name, value, least in (("num", num, 2), ("steps", steps, 1), ("batch_size", batch_size, 1)):
         require_int(value, name, "lr_range", least)
-    data = model._batch(x, y, sample_weight)
+    data = batches.checked(model, x, y, sample_weight)
     rows = arrays.rows(data)
-    batches = _batches(model, rows, min(batch_size, rows), steps)
+    steps_rows = _batches(model, rows, min(batch_size, rows), steps)
     rates = np.geomspace(low, high, num)
     population = model.trainer.replace(optimizer=model.optimizer.replace(lr=jnp.asarray(rates, jnp.float32)))
     axes = jax.tree.map(lambda number: 0 if jnp.ndim(number) else None, population)
     run = jax.jit(jax.vmap(_losses, in_axes=(axes, None, None, None)))
     fresh = model.state.replace(opt_state=model.trainer.init_optimizer(model.state.params))
-    losses = np.asarray(run(population, fresh, data, batches), np.float64)
+    losses = np.asarray(run(population, fresh, data, steps_rows), np.float64)
     late = losses[:, -max(1, steps // 4) :].mean(1)
     return LRRange(rates, np.where(np.isfinite(losses).all(1), late, np.inf))
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from cases import MISTAKES
 
-from kjax import Model, Sequential, callbacks, losses, metrics, nn, optim
+from kjax import Model, Sequential, callbacks, checkpoints, losses, metrics, nn, optim
+from kjax.callbacks import BackupAndRestore, ProgbarLogger
 from kjax.layers import (
     Activation,
     BatchNormalization,
@@ -25,6 +26,7 @@ from kjax.layers import (
     Reshape,
     ZeroPadding2D,
 )  # fmt: skip
+from kjax.precision import Precision
 
 X, Y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
 LABELS = np.arange(8) % 3
@@ -126,6 +128,12 @@ ROWS = {
     "no loss": (lambda: Sequential([Dense(1)]).compile("sgd"), ["compile needs a loss", 'loss="mse"']),
     "sample_weight_mode": (lambda: model(sample_weight_mode="time"), ["sample_weight_mode", "'time'"]),
     "two loss weights": (lambda: model(loss_weights=[1.0, 2.0]), ["loss_weights", "[1.0, 2.0]"]),
+    "unknown precision": (lambda: model(precision="mixed_bfloat"), ["unknown precision 'mixed_bfloat'", "Did you mean 'mixed_bfloat16'?"]),
+    "unknown dtype of a layer": (lambda: Dense(1, dtype="mixed_bf16"), ["Dense: dtype: unknown dtype 'mixed_bf16'", "Did you mean 'mixed_bfloat16'?"]),
+    "precision by its dtype": (lambda: model(precision=np.float16), ["precision is a name", "'mixed_float16'", "float16"]),
+    "float64 without 64 bits": (lambda: model(precision="float64"), ["64-bit mode", 'jax.config.update("jax_enable_x64", True)']),
+    "a loss scale below one": (lambda: Precision("mixed_float16", initial_scale=0.0), ["Precision: initial_scale", "0.0"]),
+    "a loss scale that never grows": (lambda: Precision("mixed_float16", dynamic_growth_steps=0), ["Precision: dynamic_growth_steps", "got 0"]),
     "misspelt compile": (lambda: model(metric=["mse"]), ["Did you mean 'metrics'?"]),
     "negative learning rate": (lambda: optim.SGD(lr=-0.1), ["SGD: lr", "-0.1"]),
     "learning rate as text": (lambda: optim.Adam("0.01"), ["Adam: lr", "'0.01'"]),
@@ -193,6 +201,13 @@ ROWS = {
     "validation data as an array": (lambda: model().fit(X, Y, validation_data=X), ["validation_data is (x, y)", "ndarray"]),
     "weights that are not finite": (_train_spoilt, ["not finite before epoch 1, batch 1 of 1", "'dense/bias' holds nan"]),
     "callbacks that are none": (lambda: model().fit(X, Y, callbacks=[print]), ["callbacks", "Callback"]),
+    # Runs that go on
+    "save_freq of another kind": (lambda: BackupAndRestore("run", save_freq="5 parsecs"), ["BackupAndRestore: save_freq is 'epoch'", "'5min'", "'5 parsecs'"]),
+    "save_freq of zero": (lambda: BackupAndRestore("run", save_freq=0), ["save_freq", "got 0"]),
+    "keep of nothing": (lambda: BackupAndRestore("run", keep=0), ["BackupAndRestore: keep must be an integer of at least 1; got 0"]),
+    "a bar that counts epochs": (lambda: ProgbarLogger("epochs"), ["ProgbarLogger: count_mode is 'steps' or 'samples'", "'epochs'"]),
+    "a tree with a text": (lambda: checkpoints.save("run", {"name": "a"}), ["name is 'a'", "arrays, keys and numbers"]),
+    "a function beside a tree": (lambda: checkpoints.save("run", {}, f=len), ["meta/f is <built-in function len>"]),
     # Weights
     "too few weights": (lambda: model().set_weights([X]), ["got 1 weight arrays, but there are 2", "dense/kernel"]),
     "weights of another shape": (lambda: model().set_weights([X, X]), ["dense/kernel is (4, 1), got (8, 4)"]),
