@@ -132,7 +132,7 @@ def test_batches_of_a_graph_come_as_dicts_by_name():
     a, b = kjax.Input(shape=(4,), name="a"), kjax.Input(shape=(1,), name="b")
     made = kjax.Model([a, b], {"p": Dense(1)(a), "q": Dense(1)(b)})
     made.compile("sgd", {"p": "mse", "q": "mae"})
-    x, y, weight = data(40)
+    x, y, _ = data(40)
     flat = lambda: ({"a": u, "b": v, "p": v, "q": v} for u, v in batches(x, y))  # noqa: E731
     nested = lambda: (({"a": u, "b": v}, {"p": v, "q": v}) for u, v in batches(x, y))  # noqa: E731
     assert made.evaluate(flat, verbose=0) == made.evaluate(nested, verbose=0)
@@ -243,8 +243,9 @@ def test_arrays_take_steps_too():
 def traces(monkeypatch):
     counts = {"train_rows": 0, "eval_rows": 0}
     for name in counts:
+        original = getattr(train.Trainer, name)
 
-        def counted(*args, name=name, method=getattr(train.Trainer, name), **kwargs):
+        def counted(*args, name=name, method=original, **kwargs):
             counts[name] += 1
             return method(*args, **kwargs)
 
