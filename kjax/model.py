@@ -226,10 +226,12 @@ class Model(Savable, Predictor):
             self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
             0.0 if validation_data is not None else validation_split, steps_per_epoch, workers,
         )  # fmt: skip
-        if validation_data is not None:
-            size = validation_batch_size or batch_size
-            held_out = intake.for_validation(self, validation_data, size, validation_batch_size, validation_steps)
         plan = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq)
+        if validation_data is not None:
+            size, passes = validation_batch_size or batch_size, sum(map(plan.validates, range(initial_epoch, epochs)))
+            held_out = intake.for_validation(
+                self, validation_data, size, validation_batch_size, validation_steps, passes
+            )
         with contextlib.closing(source), contextlib.closing(held_out or source):
             return loop.fit(self, source, held_out, plan, verbose, callbacks)
 

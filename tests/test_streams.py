@@ -409,3 +409,21 @@ print("the end")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "the end\n"
+
+
+def test_weights_per_time_step_come_in_batches():
+    made = kjax.Sequential([Dense(1, input_shape=(3, 2))])
+    made.compile(kjax.optim.SGD(0.0), "mse", sample_weight_mode="temporal")
+    rng = np.random.default_rng(0)
+    x, y, weight = (rng.random(shape, np.float32) for shape in ((5, 3, 2), (5, 3, 1), (5, 3)))
+    value = (made.predict(x) - y)[..., 0] ** 2
+    got = made.evaluate(lambda: batches(x, y, 2, weight), verbose=0)
+    np.testing.assert_allclose(got, (value * weight).sum() / 15, rtol=1e-6)
+
+
+def test_the_older_names_take_generators():
+    made = model()
+    history = made.fit_generator(endless(), 3, 2, verbose=0, max_queue_size=4, workers=2, use_multiprocessing=True)
+    assert len(history.epoch) == 2 and int(made.state.step) == 6
+    assert made.evaluate_generator(endless(), 2) == made.evaluate(X, Y, verbose=0)
+    assert made.predict_generator(endless(), steps=2).shape == (32, 1)
