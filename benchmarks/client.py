@@ -81,4 +81,4 @@ class Worker:
 def environment(peer: str, more: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment with what the peer needs; no compilation cache unless `more` names one."""
     inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    return {**inherited, **PEERS[peer].env, **(more or {})}
+    return {**inherited, "KJAX_COMPILATION_CACHE": "off", **PEERS[peer].env, **(more or {})}

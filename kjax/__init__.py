@@ -12,10 +12,12 @@ from kjax import models as models
 from kjax import nn as nn
 from kjax import optim as optim
 from kjax import optimizers as optimizers
+from kjax import precision as precision
 from kjax import regularizers as regularizers
 from kjax import text as text
 from kjax import train as train
 from kjax import utils as utils
+from kjax.compile_report import RecompileWarning as RecompileWarning
 from kjax.model import Model as Model
 from kjax.nn.graph import Input as Input
 from kjax.saving import load_model as load_model

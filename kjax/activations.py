@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from kjax.dtypes import at_least_float32
+from kjax.dtypes import at_least_float32, in_float32
 from kjax.frozen import look_up
 
 # Those that Keras 2 names.
@@ -89,12 +89,12 @@ def exponential(x: Array) -> Array:
 
 
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
-    """Probabilities, exp(x) / sum(exp(x)) along `axis`.
+    """Probabilities, exp(x) / sum(exp(x)) along `axis`; in float32 for narrower inputs, and then rounded.
 
     >>> softmax(jnp.array([[0.0, 0.0], [1e4, 0.0]])).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
     """
-    return jax.nn.softmax(x, axis=axis)
+    return in_float32(jax.nn.softmax, x, axis=axis)
 
 
 def softplus(x: Array) -> Array:
@@ -211,8 +211,8 @@ def glu(x: Array, axis: int = -1) -> Array:
 
 
 def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
-    """log(softmax(x)) along `axis`, without underflow."""
-    return jax.nn.log_softmax(x, axis=axis)
+    """log(softmax(x)) along `axis`, without underflow; in float32 for narrower inputs, and then rounded."""
+    return in_float32(jax.nn.log_softmax, x, axis=axis)
 
 
 def log_sigmoid(x: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from kjax import data as arrays
 from kjax import losses
 from kjax.heads import in_order
+from kjax.naming import named_leaves
 
 
 def checked(model: Any, x: Any, y: Any, sample_weight: Any, names: Sequence[str] = ("x", "y")) -> tuple[Any, ...]:
@@ -27,6 +28,10 @@ def checked(model: Any, x: Any, y: Any, sample_weight: Any, names: Sequence[str]
     x = model._input(x, names[0])
     model._name_outputs()
     trainer, keys = model.trainer, model.trainer.output_names
+    if not keys:
+        output = trainer.outputs_of(model._output)[0]
+        y, weight = targets(model, trainer.heads[0], x, y, sample_weight, output, names)
+        return (x, y) if weight is None else (x, y, weight)
     shared = not isinstance(sample_weight, dict | list | tuple)
     given: Any = (
         in_order(y, keys, names[1], partial=any(head.loss is None for head in trainer.heads)),
@@ -34,11 +39,9 @@ def checked(model: Any, x: Any, y: Any, sample_weight: Any, names: Sequence[str]
         trainer.outputs_of(model._output),
     )
     found = [
-        targets(model, head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]" if keys else names[1]))
+        targets(model, head, x, own, weight, output, (names[0], f"{names[1]}[{head.name!r}]"))
         for head, own, weight, output in zip(trainer.heads, *given, strict=True)
     ]
-    if not keys:
-        return (x, *found[0]) if found[0][1] is not None else (x, found[0][0])
     ys, weights = zip(*found, strict=True)
     return (x, ys) if all(weight is None for weight in weights) else (x, ys, weights)
 
@@ -51,7 +54,8 @@ def targets(
         return None, None
     y = arrays.as_array(y, names[1])
     weight = None if weight is None else arrays.as_array(weight, "sample_weight").astype(np.float32)
-    arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
+    if weight is not None or not hasattr(x, "shape") or not 0 < x.shape[0] == y.shape[0]:
+        arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
     if head.loss is not None:
         losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
     check_weight(weight, output.shape, model.sample_weight_mode == "temporal")
@@ -85,15 +89,6 @@ def class_weighted(model: Any, batch: Any, class_weight: Any) -> Any:
 def check_finite(batch: Any) -> None:
     """Refuses NaN and infinity in a checked batch."""
     arrays.check_finite(**named_leaves(("x", "y", "sample_weight"), batch))
-
-
-def named_leaves(names: Sequence[str], trees: Sequence[Any]) -> dict[str, Any]:
-    """All arrays under the names of what they are part of."""
-    found = {}
-    for name, tree in zip(names, trees, strict=False):
-        leaves = jax.tree.leaves(tree)
-        found.update({name: tree} if hasattr(tree, "shape") else {f"{name}[{i}]": a for i, a in enumerate(leaves)})
-    return found
 
 
 def from_stream(model: Any, raw: Any, class_weight: Any = None, finite: bool = False) -> tuple[Any, ...]:

@@ -59,7 +59,8 @@ def explained(function: F) -> F:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        refuse_unknown(kwargs, known, function.__name__)
+        if kwargs:
+            refuse_unknown(kwargs, known, function.__name__)
         return function(*args, **kwargs)
 
     return checked  # type: ignore[return-value]

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from kjax import losses, metrics
+from kjax.dtypes import widened
 from kjax.frozen import suggest
 from kjax.nn.compose import Serial, split_activation
 from kjax.nn.graph import Graph, headless
 from kjax.nn.layer import Layer
-from kjax.nn.mask import unmask
+from kjax.nn.mask import on_values, unmask
 
 
 class Head(NamedTuple):
@@ -66,6 +67,31 @@ def split_outputs(net: Layer) -> tuple[Layer, Sequence[Any]]:
         return net.replace(layers=(*net.layers[:-1], last.replace(name=net.names[-1]))), activations
     split, activation = split_activation(net)
     return split, (activation,)
+
+
+def in_precision(net: Layer, precision: Any) -> Any:
+    """The network as it computes in a `kjax.precision.Precision`; as it is for None."""
+    return net if precision is None else net.with_dtype(precision.name)
+
+
+def predict(net: Layer, precision: Any, params: Any, state: Any, x: Any) -> Any:
+    """The network's outputs; where it has a precision, the last activations are computed in float32 at least."""
+    if precision is None:
+        return net.apply(params, state, x)[0]
+    split, activations = split_outputs(in_precision(net, precision))
+    output = split.apply(params, state, x)[0]
+    if len(activations) != (len(output) if isinstance(output, dict | tuple) else 1):
+        return widened(output)
+    if isinstance(output, dict):
+        return dict(zip(output, map(activated, output.values(), activations), strict=True))
+    if isinstance(output, tuple):
+        return tuple(map(activated, output, activations))
+    return activated(output, activations[0])
+
+
+def activated(output: Any, activation: Any) -> Any:
+    """An output in float32 at least, after its activation if it has one; a mask stays."""
+    return widened(output) if activation is None else on_values(activation, widened(output))
 
 
 def output_names(net: Layer, losses_: Any = None) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ from kjax import batches, intake, loop
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
-from kjax.compiled import Compiled, first_optimizer_state
+from kjax.compiled import Compiled, restarted
 from kjax.frozen import explained, require_int
 from kjax.heads import names_in
+from kjax.naming import listed
 from kjax.network import override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
+from kjax.precision import LossScale
 from kjax.predictor import Predictor
 from kjax.progress import Progress
 from kjax.savable import Savable
@@ -75,7 +77,7 @@ class Model(Savable, Predictor):
     def compiled(self) -> Compiled:
         """The trainer's functions, compiled."""
         if self._compiled is None or self._compiled.trainer is not self._trainer:
-            self._compiled = Compiled(self.trainer, self._compiled)
+            self._compiled = Compiled(self.trainer, self._compiled, self._log)
         return self._compiled
 
     @property
@@ -108,9 +110,14 @@ class Model(Savable, Predictor):
         return self.trainer.loss
 
     @property
+    def loss_scale(self) -> LossScale | None:
+        """In mixed_float16 what the loss is multiplied by, and how many steps were skipped; None otherwise."""
+        return self.state.loss_scale and self.state.loss_scale.numbers()
+
+    @property
     def metrics_names(self) -> list[str]:
         """What `evaluate` and `train_on_batch` return, in order."""
-        return self.trainer.log_names
+        return list(self.trainer.log_names)
 
     @explained
     def compile(
@@ -120,6 +127,7 @@ class Model(Savable, Predictor):
         metrics: Any = None,
         loss_weights: Any = None,
         sample_weight_mode: str | None = None,
+        precision: Any = None,
     ) -> None:
         """Says what to train for; the weights stay, the optimizer starts afresh.
 
@@ -130,9 +138,11 @@ class Model(Savable, Predictor):
             metrics: names, functions or metric objects; for several outputs a list of lists or a dict.
             loss_weights: a number that the loss is multiplied by; for several outputs a list or a dict of them.
             sample_weight_mode: "temporal" for weights per time step, (batch, time); None for one per example.
+            precision: what to compute in, from now on in `predict` too: "mixed_bfloat16" or "mixed_float16" (weights
+                in float32), "float32", "float64", or a `kjax.precision.Precision`; None: the dtype of the inputs.
 
         Raises:
-            ValueError: an unknown name (with the nearest known one), no loss.
+            ValueError: an unknown name (with the nearest known one), no loss, float64 without JAX's 64-bit mode.
         """
         objective = override(self)
         if loss is None and objective is None:
@@ -141,9 +151,13 @@ class Model(Savable, Predictor):
             raise ValueError(f"sample_weight_mode is None or 'temporal'; got {sample_weight_mode!r}")
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
-        self._trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective)
+        before = self._precision
+        self._trainer = Trainer(
+            self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision
+        )
+        self._log.expect_changes()
         if self._state is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+            self._state = restarted(self._trainer, self._state, self._spec if self._precision != before else None)
 
     def _name_outputs(self) -> None:
         """Where a loss of one's own names no outputs, the network's outputs do, once they are known."""
@@ -310,13 +324,7 @@ class Model(Savable, Predictor):
         return self.predict(generator, steps=steps, **options)
 
     def _named(self, logs: Any, return_dict: bool) -> Any:
-        for value in logs.values():
+        for value in logs.values() if len(logs) > 1 else ():
             value.copy_to_host_async()
         logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)
-
-
-def listed(logs: dict[str, float]) -> Any:
-    """The loss alone, or a list where there are metrics, as Keras returns them."""
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values

@@ -11,16 +11,18 @@ import numpy as np
 
 from kjax import data as arrays
 from kjax import summary
+from kjax.compile_report import CompileLog, CompileReport
 from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
 from kjax.frozen import suggest, tuples
-from kjax.heads import in_order, input_names
+from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
 from kjax.nets import declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.composite import Body, Objective
 from kjax.nn.container import named_layers
-from kjax.nn.layer import Layer
+from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
+from kjax.precision import Precision
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
 
@@ -53,17 +55,19 @@ class Network:
         self._net = net
         self._trainer: Trainer | None = None
         self._compiled: Compiled | None = None
-        self._outputs: tuple[Any, Any] = (None, None)
+        self._log = CompileLog()
+        self._outputs: tuple[Any, Any, Any] = (None, None, None)
         self._state: TrainState | None = None
         self._spec: Any = None
         self._output: Any = None
+        self._example: tuple[int | None, ...] = ()
         self._paths: list[Path] = []
         self._donors: dict[str, Network] = {}
         self._layer: tuple[Any, Any] = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
-        return {**self.__dict__, "_compiled": None, "_outputs": (None, None)}
+        return {**self.__dict__, "_compiled": None, "_outputs": (None, None, None), "_log": CompileLog()}
 
     @property
     def net(self) -> Layer:
@@ -85,9 +89,21 @@ class Network:
     @property
     def outputs(self) -> Callable:
         """`(params, state, x) -> y`, compiled."""
-        if self._outputs[0] is not self.net:
-            self._outputs = self.net, outputs(self.net)
-        return self._outputs[1]
+        net, precision = self.net, self._precision
+        if self._outputs[0] is not net or self._outputs[1] is not precision:
+            self._outputs = net, precision, self._log.calls(outputs(net, precision))
+        return self._outputs[2]
+
+    @property
+    def _precision(self) -> Precision | None:
+        return None if self._trainer is None else self._trainer.precision
+
+    def compile_report(self) -> CompileReport:
+        """What has been compiled for this model, in how many seconds, and why; prints as a table.
+
+        A network that equals one that has trained before shares its programs, and then has none of its own.
+        """
+        return CompileReport(self._log.compilations)
 
     @property
     def built(self) -> bool:
@@ -153,10 +169,17 @@ class Network:
 
     def _build(self, spec: Any) -> None:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
-        state = first_state(self.net, self._trainer, jax.random.key(self.seed), spec)
+        init = self._log.calls(first_state)
+        state = init(self.net, self._trainer, self.seed, spec)
         self._state = self._with_donations(state) if self._donors else state
-        self._spec, self._paths = spec, weight_paths(self.net, spec)
-        self._output = plain(self.net.output(self._state.params, self._state.state, spec))
+        self._settle(spec)
+
+    def _settle(self, spec: Any) -> None:
+        """Notes what follows from a new state for such inputs."""
+        net = in_precision(self.net, self._precision)
+        self._spec, self._paths = spec, weight_paths(net, spec)
+        self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
+        self._output = plain(net.output(self.state.params, self.state.state, spec))
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -171,6 +194,7 @@ class Network:
                 f"a model used as a layer was built for inputs of another shape: its weights have the shapes {got}, "
                 f"here they would have {wanted}"
             )
+        params, net_state = like((params, net_state), (state.params, state.state))
         return state.replace(params=params, state=net_state)
 
     def _build_or_explain(self) -> None:
@@ -184,6 +208,8 @@ class Network:
 
     def _input(self, x: Any, name: str = "x") -> Any:
         """`x` as an array that fits the network (a tuple of them for several inputs); builds the network if need be."""
+        if type(x) is np.ndarray and x.shape[1:] == self._example != () and x.dtype in arrays.READY:
+            return x  # the usual case needs no more than this
         names = self.input_names
         if not names and not isinstance(x, dict):
             x = arrays.as_array(x, name)
@@ -252,6 +278,7 @@ class Network:
             names = [path for path, _ in named_layers(self.net)]
             raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, names)}")
         self._net = net
+        self._log.expect_changes()
         if self._trainer is not None:
             self._trainer = self._trainer.replace(net=net)
         if self._state is not None and self._trainer is not None:

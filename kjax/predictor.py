@@ -12,6 +12,7 @@ from kjax import data as arrays
 from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import inner_outputs
 from kjax.frozen import explained, suggest
+from kjax.heads import in_precision
 from kjax.nets import on_host
 from kjax.network import Network
 from kjax.nn.container import all_layers
@@ -49,10 +50,12 @@ class Predictor(Network):
             found = supply(x, steps, False, False, workers, batch_size)
             return self._predict_stream(found, steps, verbose, callbacks)
         batch_size = batch_size or 32
-        x, _ = self._input(x), self.state
+        x, state = self._input(x), self.state
         x = x if steps is None else arrays.cut(x, 0, steps * batch_size)
         n = arrays.check_rows(x)
         size = arrays.power_of_two(n, batch_size)
+        if n == size and not callbacks:
+            return on_host(self.outputs(state.params, state.state, x))
         about = {"batch_size": batch_size, "steps": -(-n // size), "samples": n, "verbose": verbose}
         cuts = (arrays.cut(x, start, start + size) for start in range(0, n, size))
         return joined(self._predicted([x] if n == size else cuts, size, Hooks(callbacks, self, "predict", about)))
@@ -109,7 +112,8 @@ class Predictor(Network):
         for pattern in patterns:
             if not fnmatch.filter(known, pattern):
                 raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, known)}")
-        found = inner_outputs(self.net, tuple(wanted))(self.state.params, self.state.state, x)
+        run = self._log.calls(inner_outputs(in_precision(self.net, self._precision), tuple(wanted)))
+        found = run(self.state.params, self.state.state, x)
         return {name: on_host(found[name]) for name in wanted}
 
 

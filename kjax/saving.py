@@ -25,12 +25,11 @@ from kjax.network import members
 from kjax.nn.compose import Serial
 from kjax.nn.composite import Body
 from kjax.nn.layer import Layer
-from kjax.nn.mask import plain
 from kjax.schema import Reader, SavedModelError, Writer, brief, parse, refuse_unknown, table, text
 from kjax.sequential import Sequential
 from kjax.train import STATIC, Trainer
 from kjax.version import __version__
-from kjax.weights import contents, refuse_others, weight_paths, write
+from kjax.weights import contents, refuse_others, write
 
 FORMAT = 1
 TRAINING = tuple(sorted({*STATIC, "optimizer"} - {"net"}))
@@ -286,9 +285,8 @@ def restore(model: Model, spec: Any, impl: str | None, arrays: dict[str, np.ndar
         return jax.random.wrap_key_data(array, impl=impl) if is_key(spec) else array
 
     found = [put(name, own) for name, own in leaves(wanted).items()]
-    state = jax.tree.unflatten(jax.tree.structure(wanted), found)
-    model._state, model._spec, model._paths = state, spec, weight_paths(model.net, spec)
-    model._output = plain(model.net.output(state.params, state.state, spec))
+    model._state = jax.tree.unflatten(jax.tree.structure(wanted), found)
+    model._settle(spec)
 
 
 # The architecture alone.

@@ -18,12 +18,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from kjax import activations, constraints, initializers, losses, metrics, nn, optim, regularizers
+from kjax import activations, constraints, initializers, losses, metrics, nn, optim, precision, regularizers
 from kjax.frozen import Frozen, suggest
 from kjax.nn.graph import InputSpec, Ref
 
 FAMILIES: tuple[ModuleType, ...] = (
-    activations, constraints, initializers, losses, metrics, nn, optim, regularizers,
+    activations, constraints, initializers, losses, metrics, nn, optim, precision, regularizers,
 )  # fmt: skip
 DEPTH = 200
 """How deep what is read may be nested: far more than any network is, far less than Python can bear."""

@@ -82,6 +82,7 @@ class Sequential(Model):
                 self._brought[id(first)] = self._brought[id(net.layers[0])]
             net = Serial((first, *net.layers[1:]))
         old, self._net, self._state = self._state, net, None
+        self._log.expect_changes()
         named = zip(net.names, net.layers, strict=True)
         self._donors = {name: self._brought[id(layer)] for name, layer in named if id(layer) in self._brought}
         if self._trainer is not None:

@@ -8,41 +8,24 @@ All of it can be jitted, vmapped, scanned and differentiated. The optimizer's nu
 another learning rate compiles nothing again.
 """
 
-import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from kjax import heads, losses, metrics, optim
+from kjax import heads, losses, metrics, optim, precision
+from kjax.dtypes import widened
 from kjax.frozen import Frozen
 from kjax.heads import Head, in_order
 from kjax.nn.layer import Layer, merge
 from kjax.nn.mask import Masked, unmask
+from kjax.precision import LossScale
+from kjax.state import TrainState as TrainState
 
 Logs = dict[str, jax.Array]
 Totals = dict[str, Any]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """All that training changes; a pytree.
-
-    `params` and `state` are the network's, `opt_state` the optimizer's. `step` counts the steps taken, and `key`,
-    which never changes, decides together with it all that is random in a step.
-    """
-
-    params: Any
-    state: Any
-    opt_state: Any
-    step: jax.Array
-    key: jax.Array
-
-    def replace(self, **changes: Any) -> "TrainState":
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
 
 
 class Outcome(NamedTuple):
@@ -67,6 +50,8 @@ class Trainer(Frozen):
         output_names: the outputs' names, where the network cannot tell them; () for a single one.
         objective: a function `(x, y, y_pred, sample_weight) -> number` that takes the place of the losses' weighted
             sum; what there are several of comes as a dict by name. Penalties are added to it.
+        precision: "mixed_bfloat16", "mixed_float16", "float32", "float64" or a `kjax.precision.Precision`, in which
+            the layers compute that say no `dtype=`; None: in the dtype of their inputs.
 
     A network with several outputs takes a list in their order, or a dict by their names, for `loss` (None for an
     output that is not trained for), `metrics` and `loss_weight`; so do the targets and weights of a batch. The loss
@@ -97,6 +82,7 @@ class Trainer(Frozen):
     loss_weight: Any = 1.0
     output_names: Any = None
     objective: Callable | None = None
+    precision: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise TypeError("Trainer is not meant to be subclassed: write a step of your own from grad and the optimizer")
@@ -114,10 +100,11 @@ class Trainer(Frozen):
             "metrics": lambda: heads.metrics_per_output(value, names),
             "loss_weight": lambda: heads.per_output(value, names, heads.number_of, "loss_weights"),
             "output_names": lambda: value if value is None else tuple(value),
+            "precision": lambda: precision.get(value),
         }
         return getters[name]() if name in getters else value
 
-    @property
+    @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
         """What is trained for at each output."""
         if not self.output_names:
@@ -131,12 +118,21 @@ class Trainer(Frozen):
     def init(self, key: jax.Array, x: Any) -> TrainState:
         """The state to begin with, for inputs like `x` (an array or a `jax.ShapeDtypeStruct`, batch axis first)."""
         net_key, train_key = jax.random.split(key)
-        params, state = self.net.init(net_key, x)
-        return TrainState(params, state, self.init_optimizer(params), jnp.zeros((), jnp.int32), train_key)
+        params, state = heads.in_precision(self.net, self.precision).init(net_key, x)
+        step = jnp.zeros((), jnp.int32)
+        return TrainState(params, state, self.init_optimizer(params), step, train_key, self.init_loss_scale())
 
     def init_optimizer(self, params: Any) -> Any:
         """The optimizer's state for the params that are not frozen."""
         return self.optimizer.init(self.net.partition(params)[0])
+
+    def init_loss_scale(self) -> LossScale | None:
+        """What the loss is first multiplied by; None where the precision needs no such thing."""
+        return LossScale.begin(self.precision) if self.precision is not None and self.precision.scales else None
+
+    def predict_step(self, state: TrainState, x: Any) -> Any:
+        """The network's outputs, in float32 where it computes in less."""
+        return heads.predict(self.net, self.precision, state.params, state.state, x)
 
     def train_step(self, state: TrainState, batch: Sequence[Any], valid: Any = None) -> tuple[TrainState, Logs]:
         """One step down the gradient on one batch, and the loss and metrics before it.
@@ -206,7 +202,7 @@ class Trainer(Frozen):
     def shapes(self, state: TrainState, batch: Sequence[Any]) -> tuple[Any, Any]:
         """Shape and dtype of each output's targets, as its loss takes them, and predictions for such a batch."""
         x, y, _ = unpack(batch)
-        outputs = self.outputs_of(self.net.output(state.params, state.state, x))
+        outputs = self.outputs_of(jax.eval_shape(self.predict_step, state, x))
         y_pred = tuple(unmask(output)[0] for output in outputs)
         return jax.eval_shape(lambda y: self._matched(y, y_pred), y), y_pred
 
@@ -224,7 +220,7 @@ class Trainer(Frozen):
                 return False
         return True
 
-    @property
+    @functools.cached_property
     def log_names(self) -> list[str]:
         """The names in the logs, in order: the losses, then the metrics."""
         return [*self._loss_names, *(name for head in self.heads for name in head.metric_names)]
@@ -233,23 +229,26 @@ class Trainer(Frozen):
 
     def _step(self, state: TrainState, batch: Sequence[Any], valid: Any) -> tuple[TrainState, Any]:
         trainable, frozen = self.net.partition(state.params)
+        scale = precision.scale_of(self.precision, state)
 
         def objective(trainable: Any) -> tuple[jax.Array, Any]:
             outcome = self._objective(merge(trainable, frozen), state, batch, valid, True)
-            return outcome[0], outcome
+            return (outcome.loss if scale is None else scale.up(outcome.loss)), outcome
 
         (_, outcome), grads = jax.value_and_grad(objective, has_aux=True)(trainable)
+        grads = grads if scale is None else scale.down(grads)
         trainable, opt_state = self.optimizer.update(grads, state.opt_state, trainable)
         params = self.net.constrain(merge(trainable, frozen))
-        return state.replace(params=params, state=outcome.state, opt_state=opt_state, step=state.step + 1), outcome
+        new = state.replace(params=params, state=outcome.state, opt_state=opt_state, step=state.step + 1)
+        return (new if scale is None else scale.settle(grads, new, state)), outcome
 
     def _objective(self, params: Any, state: TrainState, batch: Sequence[Any], valid: Any, training: bool) -> Outcome:
         x, y, weight = unpack(batch)
         key = jax.random.fold_in(state.key, state.step) if training and self.net.draws else None
-        net, activations = heads.split_outputs(self.net)
+        net, activations = heads.split_outputs(heads.in_precision(self.net, self.precision))
         given = jax.tree.map(lambda a: Masked(a, valid), x) if valid is not None and self.net.needs_rows else x
         output, net_state = net.apply(params, state.state, given, training, key)
-        outputs = self.outputs_of(output)
+        outputs = self.outputs_of(output if self.precision is None else widened(output))
         activations = activations if len(activations) == len(outputs) else [None] * len(outputs)
         columns: Any = self.heads, self._ys(y), outputs, activations, self._weights(weight)
         found = [head.value(*rest, valid) for head, *rest in zip(*columns, strict=True)]
@@ -320,7 +319,7 @@ class Trainer(Frozen):
         return self.results(totals, *shapes) | {"loss": outcome.loss}
 
 
-STATIC = ("net", "loss", "metrics", "loss_weight", "output_names", "objective")
+STATIC = ("net", "loss", "metrics", "loss_weight", "output_names", "objective", "precision")
 
 
 def _flatten(trainer: Trainer) -> tuple[tuple[Any], tuple[Any, ...]]:

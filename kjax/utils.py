@@ -6,10 +6,9 @@ import pathlib
 import sys
 from typing import Any
 
-import jax
 import numpy as np
 
-from kjax.datasets.cache import user_cache
+from kjax import compilation_cache
 from kjax.drawing import plot_model as plot_model
 from kjax.sequences import PyDataset as PyDataset
 from kjax.sequences import Sequence as Sequence
@@ -79,22 +78,24 @@ def keep_pages() -> bool:
     return all(done)
 
 
-def cache_compilations(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Keeps compiled programs in a folder, so that the next process that trains the same network compiles nothing.
+def cache_compilations(folder: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
+    """Moves the folder in which compiled programs are kept, or turns it off.
+
+    A network that trains or predicts keeps its programs by itself, in `kjax/compiled` in your cache folder, so that
+    the next process compiles nothing. The environment variable KJAX_COMPILATION_CACHE does what this function does
+    without a change to the program. A folder that was set for JAX (JAX_COMPILATION_CACHE_DIR) stays in use.
+
+    The folder holds up to 1 GiB, those used last; several processes may use it at once; a damaged file counts as
+    missing. Where nothing can be written, programs are compiled each time, as without a folder. Programs depend on
+    the versions of JAX and on the processor. They are run as they are: keep others from writing there.
 
     Args:
-        folder: by default `kjax/compiled` in your cache folder. JAX's own setting, the environment variable
-            JAX_COMPILATION_CACHE_DIR, does the same for what takes over a second to compile; this keeps all.
+        folder: by default the one named above, also for programs of your own without a model; "off" for none.
 
     Returns:
-        The folder. Programs depend on the versions of JAX and on the processor; it can be deleted at any time.
+        The folder; None for none. It can be deleted at any time.
     """
-    path = pathlib.Path(folder or user_cache() / "kjax" / "compiled")
-    path.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return path
+    return compilation_cache.use(folder)
 
 
 np_utils = sys.modules[__name__]

@@ -31,7 +31,7 @@ def weight_paths(net: Layer, spec: Any) -> list[Path]:
         found.extend(ordered(params, state))
         return params, state
 
-    jax.eval_shape(record, jax.random.key(0))
+    jax.eval_shape(record, jax.eval_shape(lambda: jax.random.key(0)))
     return found
 
 

@@ -7,7 +7,6 @@ import pathlib
 import pkgutil
 import re
 
-import jax
 import numpy as np
 import pytest
 
@@ -29,10 +28,8 @@ def test_code_blocks_run_one_after_the_other(name, tmp_path, monkeypatch, capsys
     programs = blocks(name)
     assert programs
     scope = {}
-    kept = jax.config.jax_compilation_cache_dir
     for program in programs:
         exec(compile(program, name, "exec"), scope)
-    jax.config.update("jax_compilation_cache_dir", kept)
 
 
 def test_the_output_in_the_readme_is_the_programs(capsys):

@@ -25,6 +25,7 @@ from kjax.layers import (
     Reshape,
     ZeroPadding2D,
 )  # fmt: skip
+from kjax.precision import Precision
 
 X, Y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
 LABELS = np.arange(8) % 3
@@ -124,6 +125,12 @@ ROWS = {
     "no loss": (lambda: Sequential([Dense(1)]).compile("sgd"), ["compile needs a loss", 'loss="mse"']),
     "sample_weight_mode": (lambda: model(sample_weight_mode="time"), ["sample_weight_mode", "'time'"]),
     "two loss weights": (lambda: model(loss_weights=[1.0, 2.0]), ["loss_weights", "[1.0, 2.0]"]),
+    "unknown precision": (lambda: model(precision="mixed_bfloat"), ["unknown precision 'mixed_bfloat'", "Did you mean 'mixed_bfloat16'?"]),
+    "unknown dtype of a layer": (lambda: Dense(1, dtype="mixed_bf16"), ["Dense: dtype: unknown dtype 'mixed_bf16'", "Did you mean 'mixed_bfloat16'?"]),
+    "precision by its dtype": (lambda: model(precision=np.float16), ["precision is a name", "'mixed_float16'", "float16"]),
+    "float64 without 64 bits": (lambda: model(precision="float64"), ["64-bit mode", 'jax.config.update("jax_enable_x64", True)']),
+    "a loss scale below one": (lambda: Precision("mixed_float16", initial_scale=0.0), ["Precision: initial_scale", "0.0"]),
+    "a loss scale that never grows": (lambda: Precision("mixed_float16", dynamic_growth_steps=0), ["Precision: dynamic_growth_steps", "got 0"]),
     "misspelt compile": (lambda: model(metric=["mse"]), ["Did you mean 'metrics'?"]),
     "negative learning rate": (lambda: optim.SGD(lr=-0.1), ["SGD: lr", "-0.1"]),
     "learning rate as text": (lambda: optim.Adam("0.01"), ["Adam: lr", "'0.01'"]),

@@ -105,6 +105,8 @@ class Callback:
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 RUN_HOOKS = ("resume", "rest")
+NOBODY: dict[str, list[Any]] = {hook: [] for hook in (*HOOKS, *RUN_HOOKS)}
+UNHEARD = dict.fromkeys(NOBODY, False)
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
@@ -123,10 +125,13 @@ class Hooks:
 
     def __init__(self, callbacks: Any, model: Any, owner: str, params: dict[str, Any]):
         self.callbacks = listed(callbacks, owner)
+        self._functions, self._single = NOBODY, UNHEARD
+        if not self.callbacks:
+            return
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(dict(params))
-        listening = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in (*HOOKS, *RUN_HOOKS)}
+        listening = {hook: [c for c in self.callbacks if overrides(c, hook)] for hook in NOBODY}
         self._functions = {hook: [getattr(c, hook) for c in heard] for hook, heard in listening.items()}
         self._single = {hook: any(c.between_steps for c in heard) for hook, heard in listening.items()}
 

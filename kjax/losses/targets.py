@@ -108,10 +108,10 @@ def _how_many(y: Any, shape: tuple) -> str:
 
 def _check_labels(loss: Any, y: Any, shape: tuple) -> None:
     classes = shape[getattr(loss, "axis", -1)]
-    wants = f"{name(loss)} wants class numbers of shape {show(shape[:-1])}, but got {show(y.shape)}"
     if classes == 1:
         raise ValueError(f"{name(loss)} {ONE_OUTPUT}")
     if getattr(loss, "axis", -1) in (-1, len(shape) - 1) and not _are_labels(y, shape):
+        wants = f"{name(loss)} wants class numbers of shape {show(shape[:-1])}, but got {show(y.shape)}"
         if y.shape[1:] == shape[1:]:
             raise ValueError(f"{wants}, which look one-hot: use categorical_crossentropy, or y.argmax(-1)")
         raise ValueError(f"{wants}: one class number for each of the outputs of shape {show(shape)}")

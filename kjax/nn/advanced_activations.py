@@ -185,6 +185,7 @@ class Softmax(Layer):
 
     min_ndim = 2
     takes_mask = True
+    computes_wide = True
 
     def validate(self) -> None:
         axes = self._axes()

@@ -27,6 +27,7 @@ class Augment(Windowed):
     """
 
     draws = True
+    computes_wide = True
 
     def validate(self) -> None:
         super().validate()

@@ -36,15 +36,16 @@ class Categorical(Layer):
     def encode(self, index: jax.Array, depth: int, x: Any, weights: Any = None) -> jax.Array:
         """Numbers of categories (-1 for none) as `output_mode` wants them; `x` is the input."""
         mode: str = self.output_mode  # type: ignore[attr-defined]
+        own = self.compute_dtype
         if mode == "int":
-            return index.astype(self.dtype if self.dtype and jnp.issubdtype(self.dtype, jnp.integer) else jnp.int32)
-        dtype = self.dtype or (x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32)
+            return index.astype(own if own and jnp.issubdtype(own, jnp.integer) else jnp.int32)
+        dtype = own or (x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32)
         if mode == "one_hot":
             index = index[..., 0] if index.ndim > 1 and index.shape[-1] == 1 else index
             return jax.nn.one_hot(index, depth, dtype=dtype)
         return tally(index, depth, weights, most=1 if mode == "multi_hot" else None).astype(dtype)
 
-    def _dtype(self, x: Any) -> Any:
+    def _dtype(self, x: Any, running: bool = True) -> Any:
         return jax.dtypes.canonicalize_dtype(x.dtype)  # `dtype` is that of the output
 
 

@@ -73,6 +73,8 @@ class Residual(Chain):
     (5, 3)
     """
 
+    computes_wide = False  # the sum's two sides are to have one dtype
+
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
         return Serial(self.layers).build(key, x)  # there is nothing to add where only shapes go through
 

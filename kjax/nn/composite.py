@@ -46,6 +46,8 @@ class Composite(Container):
     replaced: Any = dataclasses.field(default=(), kw_only=True, repr=False)
     """Layers that stand in for those of `parts`, by name: what freezing some of them leaves."""
 
+    computes_wide = False  # `forward` may calculate with what it gets
+
     def forward(self, x: Any) -> Any:
         """The output for `x`; `self` has the fields as callables."""
         raise TypeError(f"{type(self).__name__} defines no forward(self, x)")
@@ -67,7 +69,8 @@ class Composite(Container):
 
     @functools.cached_property
     def _parts(self) -> dict[str, Layer]:
-        return {**self.parts(), **dict(self.replaced)}
+        found = {**self.parts(), **dict(self.replaced)}
+        return found if self.dtype is None else {name: part.with_dtype(self.dtype) for name, part in found.items()}
 
     @property
     def layers(self) -> tuple[Layer, ...]:

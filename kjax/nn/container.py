@@ -24,6 +24,8 @@ class Container(Layer):
     takes_integers = True
     min_ndim = 0
     pays_for_activity = False
+    computes_wide = True
+    made_of_layers = True
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -16,6 +16,8 @@ from kjax.nn.layer import Params, State
 class Contrast(Windowed):
     """Base of layers that define `one(self, picture)`, what becomes of a picture (rows, cols, channels) of floats."""
 
+    computes_wide = True
+
     def validate(self) -> None:
         super().validate()
         check_range(self)

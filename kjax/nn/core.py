@@ -106,6 +106,7 @@ class Masking(Layer):
     min_ndim = 2
     axes = "(batch, time, …, features)"
     takes_integers = True
+    computes_wide = True
 
     def validate(self) -> None:
         require_between(self.mask_value, "mask_value", "Masking", -math.inf, math.inf)
@@ -309,8 +310,11 @@ class Embedding(Layer):
             self.refuse(f"takes {self.input_shape} integers per example", x)
 
     def build(self, key: jax.Array, x: Any) -> tuple[Params, State]:
-        dtype = self.dtype or (x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32)
+        dtype = self.variable_dtype or (x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32)
         return self.weights(key, dtype, embeddings=(self.input_dim, self.output_dim)), {}
+
+    def rounded(self, params: Params) -> Params:
+        return params  # the vectors looked up are rounded; their gradients add up in float32
 
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         index = x.astype(jnp.int32)

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from kjax import activations, constraints, initializers, regularizers
-from kjax.dtypes import at_least_float32
+from kjax.dtypes import MIXED, at_least_float32, floats_as, is_float, name_of
 from kjax.frozen import Frozen, is_int, snake_case
 from kjax.nn.errors import LayerError
 from kjax.nn.mask import mask_of, on_values, over, plain, remask, unmask
@@ -51,7 +51,9 @@ class Layer(Frozen):
         input_shape: shape of one input, without the batch axis, as the first layer of a model may state it.
         batch_input_shape: the same with the batch axis in front, None for any size.
         trainable: False keeps the params as they are during training.
-        dtype: computes and keeps its params in this dtype; by default in that of its input.
+        dtype: computes and keeps its params in this dtype; by default in that of its input. "mixed_bfloat16" and
+            "mixed_float16" compute in the small type and keep params in float32. Layers in it that have none of
+            their own get it too.
 
     A field named `activation`, `…_initializer`, `…_regularizer` or `…_constraint` takes a string, an object or a
     function; `kernel_regularizer` and `kernel_constraint` apply to `params["kernel"]` without further code.
@@ -79,6 +81,10 @@ class Layer(Frozen):
 
     ends_in_activation: ClassVar[bool] = False
     """Whether the last thing that `call` does is to apply the field `activation`."""
+    computes_wide: ClassVar[bool] = False
+    """Whether mixed precision rounds nothing but its output: it gets float32, as statistics and large numbers need."""
+    made_of_layers: ClassVar[bool] = False
+    """Whether its params are those of layers in it, which see to dtypes themselves."""
 
     # What a layer defines.
 
@@ -110,18 +116,42 @@ class Layer(Frozen):
         self, params: Params, state: State, x: Any, training: bool = False, key: jax.Array | None = None
     ) -> tuple[Any, State]:
         """The output for `x` and the new state. `key` is needed in training by layers that draw."""
-        x = on_values(self._cast, x)
+        x = self.taken(x)
         value, mask = plain(x), mask_of(x)
         self._check_rank(value)
         if self.draws and training and key is None:
             raise LayerError(
                 f"{self!r} draws random numbers in training: pass apply(…, training=True, key=jax.random.key(0))"
             )
-        y, state = self.call(params, state, x if self.takes_mask else value, training, key)
+        run = self._call_mixed if self.dtype in MIXED and not self.made_of_layers else self.call
+        y, state = run(params, state, x if self.takes_mask else value, training, key)
         if self.pays_for_activity:
             parts = y if isinstance(y, tuple) else (y,)
             state = {**state, "penalty": sum(self._activity_penalty(*unmask(remask(part, mask))) for part in parts)}
         return remask(y, mask), state
+
+    def taken(self, x: Any) -> Any:
+        """The input as `call` gets it, floats in the dtype that it computes in."""
+        return on_values(lambda a: jnp.asarray(a, self._dtype(a)), x)
+
+    @property
+    def compute_dtype(self) -> str | None:
+        """What it computes in; None: the dtype of its input."""
+        return MIXED.get(self.dtype, self.dtype)
+
+    @property
+    def variable_dtype(self) -> str | None:
+        """What its params are kept in; None: the dtype of its input."""
+        return "float32" if self.dtype in MIXED else self.dtype
+
+    def with_dtype(self, dtype: Any) -> Any:
+        """This layer with `dtype`, and those in it, except where they have one of their own.
+
+        >>> from kjax import nn
+        >>> nn.Serial([nn.Flatten(), nn.Dense(1, dtype="float32")]).with_dtype("mixed_bfloat16").layers
+        (Flatten(dtype='mixed_bfloat16'), Dense(1, dtype='float32'))
+        """
+        return self if self.dtype is not None else self.replace(dtype=dtype)
 
     @property
     def default_name(self) -> str:
@@ -168,6 +198,10 @@ class Layer(Frozen):
 
     # What layers build with.
 
+    def rounded(self, params: Params) -> Params:
+        """The params as `call` gets them in mixed precision; gradients go through it, and come out in float32."""
+        return params if self.computes_wide else floats_as(self.compute_dtype, params)
+
     def weights(self, key: jax.Array, dtype: Any, **wanted: tuple[int, ...]) -> Params:
         """Fresh weights by name and shape: `kernel=(3, 4)` is drawn by the field `kernel_initializer`."""
         return {
@@ -188,13 +222,11 @@ class Layer(Frozen):
     # The rest is this class's own.
 
     def convert(self, name: str, value: Any) -> Any:
-        if name == "dtype" and value is not None:
-            return jnp.dtype(value).name
         if name in ("input_shape", "batch_input_shape") and value is not None:
             return shape_of(value, name, type(self).__name__)
-        getter = GETTERS.get(name.rsplit("_", 1)[-1])
+        getter = name_of if name == "dtype" and value is not None else GETTERS.get(name.rsplit("_", 1)[-1])
         if getter is None:
-            return super().convert(name, value)
+            return self._inheriting(super().convert(name, value))
         try:
             return getter(value)
         except (ValueError, TypeError) as error:
@@ -216,18 +248,35 @@ class Layer(Frozen):
         if self.name is not None and not (isinstance(self.name, str) and self.name and "/" not in self.name):
             raise ValueError(f"{type(self).__name__}: name must be a string without '/'; got {self.name!r}")
 
+    def _inheriting(self, value: Any) -> Any:
+        """A field's value, where that is a layer or several with this layer's dtype."""
+        if self.dtype is None:
+            return value
+        if isinstance(value, tuple) and not hasattr(value, "_fields"):
+            return tuple(map(self._inheriting, value))
+        return value.with_dtype(self.dtype) if isinstance(value, Layer) else value
+
+    def _call_mixed(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
+        """`call` on rounded params, with a rounded output; what it keeps in state stays as wide as it was."""
+        y, new = self.call(self.rounded(params), state, x, training, key)
+        return floats_as(self.compute_dtype, y), {n: like(v, state[n]) if n in state else v for n, v in new.items()}
+
     def _spec(self, x: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, self._dtype(x))
+        return jax.ShapeDtypeStruct(x.shape, self._dtype(x, self.made_of_layers))
 
-    def _cast(self, x: Any) -> jax.Array:
-        return jnp.asarray(x, self._dtype(x))
+    def _dtype(self, x: Any, running: bool = True) -> Any:
+        """The dtype that inputs are cast to: floats to `dtype=`, integers to floats unless they mean something.
 
-    def _dtype(self, x: Any) -> Any:
-        """The dtype that inputs are cast to: floats to `dtype=`, integers to floats unless they mean something."""
+        `running` or not is whether `call` gets them, or `build`.
+        """
         own = jax.dtypes.canonicalize_dtype(x.dtype)  # NumPy's float64 is JAX's float32
-        if jnp.issubdtype(own, jnp.inexact):
-            return self.dtype or own
-        return own if self.takes_integers else self.dtype or jnp.float32
+        inexact = jnp.issubdtype(own, jnp.inexact)
+        wanted: Any = self.compute_dtype if running else self.variable_dtype
+        if running and self.computes_wide and self.dtype in MIXED:
+            wanted = at_least_float32(own) if inexact and not self.made_of_layers else None
+        if inexact:
+            return wanted or own
+        return own if self.takes_integers else wanted or jnp.float32
 
     def _check_rank(self, x: Any) -> None:
         if hasattr(x, "shape"):
@@ -267,6 +316,11 @@ def merge(a: Params, b: Params) -> Params:
     """Two nested dicts as one: what `partition` took apart."""
     both = {name: merge(a[name], b[name]) for name in a if name in b}
     return {**a, **b, **both}
+
+
+def like(new: Any, old: Any) -> Any:
+    """A tree with its floats in the dtypes of another."""
+    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype) if is_float(b) else a, new, old)
 
 
 def shape_of(value: Any, name: str, owner: str) -> tuple[int | None, ...]:

@@ -17,6 +17,7 @@ class OverAxes(Layer):
     """Base of layers with a field `axis`: an integer or several, none of them the batch axis."""
 
     min_ndim = 2
+    computes_wide = True
 
     @property
     def _axes(self) -> tuple[int, ...]:

@@ -123,6 +123,8 @@ class GlobalMaxPooling(GlobalPooling):
 class GlobalAveragePooling(GlobalPooling):
     """Base of the layers that take the mean of each channel."""
 
+    computes_wide = True
+
     def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
         return jnp.mean(x, axis=axes, keepdims=self.keepdims)
 

@@ -33,6 +33,8 @@ class Rescaling(Layer):
     scale: Any
     offset: Any = 0.0
 
+    computes_wide = True
+
     def convert(self, name: str, value: Any) -> Any:
         return numbers(value, name, "Rescaling") if name in ("scale", "offset") else super().convert(name, value)
 
@@ -76,6 +78,8 @@ class Normalization(Layer):
     mean: Any = None
     variance: Any = None
     invert: bool = False
+
+    computes_wide = True
 
     def convert(self, name: str, value: Any) -> Any:
         if name in ("mean", "variance") and value is not None:

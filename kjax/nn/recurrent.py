@@ -104,7 +104,7 @@ class Recurrent(Layer):
         if n != x.shape[0]:
             hint = f"train and predict with batch_size={n}, or build it for other batches (batch_input_shape=(n, …))"
             self.refuse(f"is stateful, with a carry for batches of {n}", x, hint)
-        return state["carry"]
+        return tuple(carry.astype(x.dtype) for carry in state["carry"])
 
     def _output(self, ys: Any, states: States, mask: Any) -> Any:
         steps, rows = over_time(mask), mask if mask is None else mask.reshape(mask.shape[0], -1).any(axis=1)

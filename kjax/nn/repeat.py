@@ -41,6 +41,7 @@ class Repeat(Layer):
     min_ndim = 0
     takes_mask = True
     takes_integers = True
+    made_of_layers = True
 
     def validate(self) -> None:
         if not isinstance(self.layer, Layer):

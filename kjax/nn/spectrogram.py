@@ -66,6 +66,7 @@ class MelSpectrogram(Layer):
 
     ndim = 2
     axes = "(batch, samples)"
+    computes_wide = True
 
     def validate(self) -> None:
         for name in ("fft_length", "sequence_stride", "sampling_rate", "num_mel_bins"):
@@ -151,6 +152,7 @@ class STFTSpectrogram(Windowed):
     data_format: str | None = None
 
     rank = 1
+    computes_wide = True
 
     def validate(self) -> None:
         super().validate()

@@ -168,6 +168,20 @@ def test_dtype_argument_computes_in_it(case):
 
 
 @every_case
+def test_mixed_precision_computes_small_and_keeps_float32(case):
+    layer, x = case.layer.with_dtype("mixed_bfloat16"), case.spec()
+    made = jax.eval_shape(layer.init, jax.random.key(0), x)
+    specs = [leaf for leaf in jax.tree.leaves(made) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert {leaf.dtype for leaf in specs} <= {jnp.dtype(jnp.float32)}
+    step = functools.partial(case.layer.apply, training=True, key=jax.random.key(0))
+    plainly, _ = jax.eval_shape(step, *made, x)
+    y, new_state = jax.eval_shape(functools.partial(layer.apply, training=True, key=jax.random.key(0)), *made, x)
+    assert jax.tree.map(lambda a: a.dtype, new_state) == jax.tree.map(lambda a: a.dtype, made[1])
+    small = {jnp.dtype(jnp.float32): jnp.dtype(jnp.bfloat16)}
+    assert jax.tree.map(lambda a: a.dtype, y) == jax.tree.map(lambda a: small.get(a.dtype, a.dtype), plainly)
+
+
+@every_case
 def test_equal_layers_are_equal_hash_alike_pickle_and_share_a_compilation(case):
     x, params, state = prepared(case)
     copy = pickle.loads(pickle.dumps(case.layer))

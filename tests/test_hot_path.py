@@ -1,0 +1,94 @@
+"""What a call that trains or predicts moves between host and device: what was asked for, and nothing else.
+
+JAX's guard tells transfers to the device. It says nothing of those from a CPU, which are no copies there: they are
+counted where NumPy and JAX make them.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax._src.array import ArrayImpl
+
+import kjax
+from kjax.layers import Dense, Dropout
+
+X, Y = np.random.default_rng(0).random((96, 8), np.float32), np.arange(96, dtype=np.int32) % 3
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The shapes of the arrays that were fetched from the device, in order."""
+    found = []
+
+    def count(owner, name):
+        original = getattr(owner, name)
+
+        def counted(array, *args, **options):
+            if isinstance(array, jax.Array):
+                found.append(array.shape)
+            return original(array, *args, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, name in ((np, "asarray"), (np, "array"), (ArrayImpl, "item"), (ArrayImpl, "tolist")):
+        count(owner, name)
+    value = ArrayImpl._value.fget
+    monkeypatch.setattr(ArrayImpl, "_value", property(lambda array: (found.append(array.shape), value(array))[1]))
+    return found
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        float, jax.device_get, bool, "{}".format, lambda a: np.asarray(a), lambda a: np.array(a), lambda a: a.item(),
+        lambda a: a.tolist(),
+    ],
+)  # fmt: skip
+def test_every_way_to_fetch_is_counted(fetch, fetched):
+    array = jnp.ones(())
+    fetched.clear()
+    fetch(array)
+    assert fetched
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = kjax.Sequential([Dense(7, input_shape=(8,)), Dropout(0.5), Dense(3, activation="softmax")])
+    made.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return made
+
+
+ROW = jax.device_put(X[:1])
+EPOCHS = [(), (2,), (), ()] * 2
+"""For each epoch the number of steps so far and the key, which decide its order, and the means."""
+CALLS = {
+    "a step": (lambda m, x, y: m.train_on_batch(x, y), [(), ()]),  # the loss and the metric
+    "a test": (lambda m, x, y: m.test_on_batch(x, y), [(), ()]),
+    "a row": (lambda m, x, y: m.predict(ROW), [(1, 3)]),
+    "a batch": (lambda m, x, y: m.predict_on_batch(x), [(96, 3)]),
+    "epochs": (lambda m, x, y: m.fit(x, y, 32, epochs=2, verbose=0), EPOCHS),
+    "more steps": (lambda m, x, y: m.fit(x, y, 8, epochs=2, verbose=0), EPOCHS),
+    "an evaluation": (lambda m, x, y: m.evaluate(x, y, 8, verbose=0), [(), ()]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_nothing_is_moved_or_compiled_that_was_not_asked_for(name, model, fetched):
+    call, wanted = CALLS[name]
+    x, y = jax.device_put((X, Y))
+    call(model, x, y)
+    compiled = len(model.compile_report())
+    fetched.clear()
+    with jax.transfer_guard_host_to_device("disallow"):
+        call(model, x, y)
+    assert fetched == wanted and len(model.compile_report()) == compiled
+
+
+def test_only_the_batch_is_sent(model):
+    """NumPy's arrays go to the device with the call; JAX's are there."""
+    model.train_on_batch(X, Y)
+    with jax.transfer_guard_host_to_device("disallow"):
+        model.train_on_batch(*jax.device_put((X, Y)))
+        with pytest.raises(jax.errors.JaxRuntimeError, match=r"host-to-device .*float32\[96,8"):
+            model.train_on_batch(X, Y)
