@@ -14,13 +14,13 @@ from kjax.compiled import Compiled, restarted
 from kjax.frozen import explained, require_int
 from kjax.heads import names_in
 from kjax.naming import listed
-from kjax.network import override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
 from kjax.precision import LossScale
 from kjax.predictor import Predictor
 from kjax.progress import Progress
 from kjax.savable import Savable
+from kjax.subclass import override
 from kjax.train import Trainer
 
 
