@@ -14,8 +14,8 @@ from kjax.supply import supply
 def for_fit(
     model: Any, x: Any, y: Any, sample_weight: Any, batch_size: int | None, epochs: int, shuffle: Any,
     class_weight: Any, finite: bool, split: float, steps: int | None, workers: int,
-) -> tuple[Source, Source | None]:  # fmt: skip
-    """The data to train on, and those that `validation_split` holds out; the arguments are `fit`'s.
+) -> tuple[Source, Any]:  # fmt: skip
+    """The data to train on, and the arrays that `validation_split` holds out; the arguments are `fit`'s.
 
     Raises:
         ValueError, TypeError: something does not fit, or goes with the other kind of data.
@@ -32,7 +32,7 @@ def for_fit(
 def for_fit_on_arrays(
     model: Any, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: Any, class_weight: Any,
     finite: bool, split: float, steps: int | None,
-) -> tuple[Source, Source | None]:  # fmt: skip
+) -> tuple[Source, Any]:  # fmt: skip
     """The same for arrays."""
     data, held_out = batches.checked(model, x, y, sample_weight), None
     if split:
@@ -40,14 +40,13 @@ def for_fit_on_arrays(
     data = batches.class_weighted(model, data, class_weight)
     if finite:
         batches.check_finite(data)
-    size = batch_size or 32
-    return ArraySource(data, size, shuffle, steps), None if held_out is None else ArraySource(held_out, size)
+    return ArraySource(data, batch_size or 32, shuffle, steps), held_out
 
 
 def for_validation(
     model: Any, data: Any, batch_size: int | None, own_size: int | None, steps: int | None, passes: int
 ) -> Source:
-    """The data that `validation_data` brings, for so many passes over them.
+    """What to validate on, in so many passes.
 
     Args:
         batch_size: for arrays.

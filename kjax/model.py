@@ -236,11 +236,12 @@ class Model(Savable, Predictor):
         )  # fmt: skip
         self._check_counts(epochs, initial_epoch, verbose, validation_freq)
         callbacks = listed_callbacks(callbacks, "fit")
-        source, held_out = intake.for_fit(
+        source, last = intake.for_fit(
             self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
             0.0 if validation_data is not None else validation_split, steps_per_epoch, workers,
         )  # fmt: skip
-        plan = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq)
+        plan, held_out = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq), None
+        validation_data = last if validation_data is None else validation_data
         if validation_data is not None:
             size, passes = validation_batch_size or batch_size, sum(map(plan.validates, range(initial_epoch, epochs)))
             held_out = intake.for_validation(

@@ -224,6 +224,8 @@ def test_validation_of_some_steps_begins_from_the_start_and_not_each_epoch():
     history = made.fit(x, y, validation_freq=[1, 5], validation_batch_size=8, **options).history
     assert len(history["val_loss"]) == 2
     assert history["val_loss"][-1] == made.evaluate(x[:16], y[:16], 8, 0)[0]
+    split = {"verbose": 0, "validation_split": 0.5, "validation_steps": 2, "validation_batch_size": 8}
+    assert made.fit(x, y, **split).history["val_loss"][-1] == made.evaluate(x[35:51], y[35:51], 8, 0)[0]
     streamed = made.evaluate(lambda: batches(x, y, 8), steps=2, verbose=0)
     np.testing.assert_allclose(streamed, made.evaluate(x[:16], y[:16], 8, 0), rtol=1e-6)
 
