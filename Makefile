@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-loaders lint types fuzz bench clean
+.PHONY: demo test test-loaders lint types fuzz kill full callbacks bench clean
 
 demo: .venv/demo
 	$(BIN)/python -m kjax demo $(ARGS)
@@ -25,6 +25,18 @@ types: .venv/dev
 # Damages saved models in all ways: ARGS="mutations seed".
 fuzz: .venv/test
 	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/fuzz_saving.py $(ARGS)
+
+# Kills trainings at random moments and has them go on: ARGS="kills seed".
+kill: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/kill_resume.py $(ARGS)
+
+# Trains on a disk that is full; needs root, to mount a small one.
+full: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/full_disk.py
+
+# What the callbacks cost.
+callbacks: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/callback_cost.py $(ARGS)
 
 # The peers pin each other's versions, so they live in an environment of their own.
 bench: .venv-bench/ready

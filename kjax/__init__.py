@@ -2,6 +2,7 @@
 
 from kjax import activations as activations
 from kjax import callbacks as callbacks
+from kjax import checkpoints as checkpoints
 from kjax import constraints as constraints
 from kjax import datasets as datasets
 from kjax import initializers as initializers

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kjax import resume
 from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
 from kjax.compiled import Compiled
@@ -52,6 +53,8 @@ class Run:
         began: the state's `step` when the epoch began; with the state's key it decides the order of the examples.
         totals: sums over the epoch's steps so far, on the device.
         logs: of the last finished epoch.
+        earlier: where an earlier process stood, if a callback has found that out.
+        ended: whether all that was to be trained has been, and all callbacks have been told.
     """
 
     plan: Plan
@@ -61,6 +64,8 @@ class Run:
     began: int = 0
     totals: Any = None
     logs: dict[str, float] = dataclasses.field(default_factory=dict)
+    earlier: resume.Earlier | None = None
+    ended: bool = False
 
     def next_epoch(self) -> None:
         """The epoch at hand is over."""
@@ -77,7 +82,7 @@ class Pass:
         key: decides their order.
         epoch: how many passes came before.
         first: how many steps of this one are done.
-        totals: the sums over those.
+        totals: the sums over those, or their leaves.
     """
 
     def __init__(
@@ -87,7 +92,9 @@ class Pass:
         self._sums = compiled.sums(state, source.batch)
         self.steps, self.first = source.steps, first
         self.blocks = source.blocks(key, epoch, first, self._sums.takes_padding)
-        self.totals = self._sums.empty() if totals is None else totals
+        self.totals = self._sums.empty()
+        if totals is not None:
+            self.totals = jax.tree.unflatten(jax.tree.structure(self.totals), jax.tree.leaves(totals))
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
 
     def dispatches(self, pace: "Pace", interrupted: Callable) -> Iterator[tuple[range, tuple[Any, ...], bool]]:
@@ -139,9 +146,8 @@ def fit(
     run = Run(plan, hooks.callbacks, plan.initial_epoch)
     pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
     model.stop_training = False
-    with interruptible() as interrupted, contextlib.closing(progress):
-        hooks.call("on_train_begin")
-        hooks.call_run("resume", run)
+    with interruptible() as interrupted, contextlib.closing(progress), hooks.leaving(run):
+        _begin(model, run, hooks)
         try:
             while run.epoch < plan.epochs and not model.stop_training:
                 _train(model, source, run, pace, hooks, progress, interrupted)
@@ -153,7 +159,16 @@ def fit(
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
         hooks.call("on_train_end", logs=run.logs)
+        run.ended = run.epoch >= plan.epochs or model.stop_training
     return history
+
+
+def _begin(model: Any, run: Run, hooks: Hooks) -> None:
+    """The callbacks begin, and go on from where an earlier process stood if one of them has found that out."""
+    hooks.call_run("resume", run)
+    hooks.call("on_train_begin")
+    if run.earlier is not None:
+        resume.put_back(run.earlier, run, model)
 
 
 def _validate(model: Any, source: Source | None, run: Run, hooks: Hooks, interrupted: Callable) -> dict[str, float]:

@@ -42,7 +42,7 @@ class Network:
         self.name = name or type(self).__name__.lower()
         self.seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
         self.stop_training = False
-        self._given_name = name
+        self._given_name, self._drawn_seed = name, seed is None
         self._net = net
         self._trainer: Trainer | None = None
         self._compiled: Compiled | None = None

@@ -16,10 +16,11 @@ class Progress:
         verbose: 0 nothing, 1 a bar that moves, 2 a line per epoch. Where the output is no terminal and no notebook,
             a bar would fill a log with its frames: 1 prints a line per epoch there.
         file: where to, by default standard output.
+        unit: what is counted.
     """
 
-    def __init__(self, epochs: int, verbose: int = 1, file: TextIO | None = None):
-        self.epochs, self.verbose, self.file = epochs, verbose, file or sys.stdout
+    def __init__(self, epochs: int, verbose: int = 1, file: TextIO | None = None, unit: str = "step"):
+        self.epochs, self.verbose, self.file, self.unit = epochs, verbose, file or sys.stdout, unit
         self.notebook = file is None and in_notebook()
         self.moves = verbose == 1 and (self.notebook or self.file.isatty())
         self._bar: Any = None
@@ -47,7 +48,9 @@ class Progress:
             seconds, total = time.perf_counter() - self.began, self.total or self.done
             each = seconds / max(1, total)
             rate = f"{each:.1f}s" if each >= 1 else f"{each * 1e3:.0f}ms" if each >= 1e-3 else f"{each * 1e6:.0f}us"
-            print(f"{total}/{total} - {seconds:.1f}s - {rate}/step - {written(logs)}", file=self.file, flush=True)
+            print(
+                f"{total}/{total} - {seconds:.1f}s - {rate}/{self.unit} - {written(logs)}", file=self.file, flush=True
+            )
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kjax.files import write_whole
 from kjax.frozen import suggest
 from kjax.nn.layer import Layer
 from kjax.version import __version__
@@ -100,29 +100,26 @@ def write(path: str | os.PathLike[str], arrays: dict[str, Any], **metadata: str)
     Raises:
         OSError: it cannot be written; says why, and an older file is as it was.
     """
+    write_whole(path, serialized(arrays, **metadata))
+
+
+def serialized(arrays: dict[str, Any], **metadata: str) -> tuple[bytes, memoryview]:
+    """The header of a safetensors file, and the numbers. Equal arrays and metadata give equal bytes: the library
+    orders the metadata anew in each process."""
     from safetensors.numpy import save
 
     told = {"format": "kjax", "kjax": __version__, **metadata}
     data = save({n: np.ascontiguousarray(a).reshape(np.shape(a)) for n, a in arrays.items()}, told)
-    target = pathlib.Path(path)
-    try:
-        replace(target, data)
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror}: nothing was saved", os.fspath(target)) from error
+    head, body = halves(data)
+    text = json.dumps({**json.loads(head[8:]), "__metadata__": told}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, body
 
 
-def replace(target: pathlib.Path, data: bytes) -> None:
-    """Puts a file in another's place in one step, once it is on the disk. A new file, so it has the usual rights."""
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def halves(data: bytes) -> tuple[bytes, memoryview]:
+    """The header of a safetensors file, and the numbers."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return data[:end], memoryview(data)[min(end, len(data)) :]
 
 
 def contents(path: str | os.PathLike[str], what: str = "weights") -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -132,9 +129,13 @@ def contents(path: str | os.PathLike[str], what: str = "weights") -> tuple[dict[
         FileNotFoundError: there is no such file.
         ValueError: no safetensors file, or a damaged one.
     """
+    return parsed(pathlib.Path(path).read_bytes(), path, what)
+
+
+def parsed(data: bytes, path: str | os.PathLike[str], what: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What is in the bytes of a safetensors file; the path is named in errors."""
     from safetensors import SafetensorError, deserialize
 
-    data = pathlib.Path(path).read_bytes()
     try:
         arrays = {
             name: np.frombuffer(found["data"], jnp.dtype(DTYPES[found["dtype"]])).reshape(found["shape"])

@@ -428,8 +428,8 @@ def test_shuffling_visits_every_example_once():
 
 def test_every_epoch_has_an_order_of_its_own():
     class Orders(ArraySource):
-        def order(self, key):
-            seen.append(super().order(key))
+        def order(self, key, epoch=0):
+            seen.append(super().order(key, epoch))
             return seen[-1]
 
     seen, made = [], classifier()

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from cases import MISTAKES
 
-from kjax import Model, Sequential, losses, metrics, nn, optim, utils
+from kjax import Model, Sequential, checkpoints, losses, metrics, nn, optim, utils
+from kjax.callbacks import BackupAndRestore, ProgbarLogger
 from kjax.layers import (
     Activation,
     BatchNormalization,
@@ -210,6 +211,13 @@ ROWS = {
     "validation_freq in a list": (lambda: model().fit(X, Y, validation_freq=[1, 2.5]), ["validation_freq", "2.5"]),
     "workers": (lambda: model().fit(stream(), workers=0), ["fit: workers", "got 0"]),
     "a data set without batches": (lambda: model().fit(utils.Sequence()), ["Sequence", "__len__"]),
+    # Runs that go on
+    "save_freq of another kind": (lambda: BackupAndRestore("run", save_freq="5 parsecs"), ["BackupAndRestore: save_freq is 'epoch'", "'5min'", "'5 parsecs'"]),
+    "save_freq of zero": (lambda: BackupAndRestore("run", save_freq=0), ["save_freq", "got 0"]),
+    "keep of nothing": (lambda: BackupAndRestore("run", keep=0), ["BackupAndRestore: keep must be an integer of at least 1; got 0"]),
+    "a bar that counts epochs": (lambda: ProgbarLogger("epochs"), ["ProgbarLogger: count_mode is 'steps' or 'samples'", "'epochs'"]),
+    "a tree with a text": (lambda: checkpoints.save("run", {"name": "a"}), ["name is 'a'", "arrays, keys and numbers"]),
+    "a function beside a tree": (lambda: checkpoints.save("run", {}, f=len), ["meta/f is <built-in function len>"]),
     # Weights
     "too few weights": (lambda: model().set_weights([X]), ["got 1 weight arrays, but there are 2", "dense/kernel"]),
     "weights of another shape": (lambda: model().set_weights([X, X]), ["dense/kernel is (4, 1), got (8, 4)"]),

@@ -1,5 +1,6 @@
 """Callbacks: what happens between epochs and batches, with Keras's names."""
 
+from kjax.callbacks.backup import BackupAndRestore as BackupAndRestore
 from kjax.callbacks.base import Callback as Callback
 from kjax.callbacks.checkpoint import ModelCheckpoint as ModelCheckpoint
 from kjax.callbacks.history import History as History
@@ -8,6 +9,7 @@ from kjax.callbacks.loggers import CSVLogger as CSVLogger
 from kjax.callbacks.loggers import JSONLogger as JSONLogger
 from kjax.callbacks.loggers import RemoteMonitor as RemoteMonitor
 from kjax.callbacks.monitor import EarlyStopping as EarlyStopping
+from kjax.callbacks.progbar import ProgbarLogger as ProgbarLogger
 from kjax.callbacks.rates import LearningRateScheduler as LearningRateScheduler
 from kjax.callbacks.rates import ReduceLROnPlateau as ReduceLROnPlateau
 from kjax.callbacks.simple import LambdaCallback as LambdaCallback

@@ -1,6 +1,7 @@
 """What happens between epochs and batches: Keras's hooks."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Logs = dict[str, Any]
@@ -81,14 +82,33 @@ class Callback:
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Called after a batch of an evaluation, with the means so far."""
 
-    # What Keras does not have: for callbacks that keep a run on the disk.
+    # What Keras does not have: for runs that go on in another process, and for callbacks that keep them on the disk.
+
+    saved_attributes: tuple[str, ...] = ()
+    """The attributes that `get_state` and `set_state` are about."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What this callback remembers of the run: numbers, texts, arrays, None, and lists, tuples and dicts of them.
+
+        `BackupAndRestore` keeps it, so that a run that was killed can go on as if it had not been. Name the attributes
+        in `saved_attributes`, or override both methods.
+        """
+        return {name: getattr(self, name) for name in self.saved_attributes}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `get_state` gave in an earlier process; called after `on_train_begin` of all callbacks."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def resume(self, run: Any) -> None:
-        """Called after `on_train_begin` of all callbacks with the `kjax.loop.Run`; may set it, and the model's state,
-        to where an earlier run stood. In the middle of an epoch, `on_epoch_begin` is not called again."""
+        """Called before `on_train_begin` of all callbacks with the `kjax.loop.Run`; may set its `earlier` to where
+        another process stood. In the middle of an epoch, `on_epoch_begin` is not called again then."""
 
     def rest(self, run: Any) -> None:
         """Called between dispatches and between epochs, when all callbacks have been told of all that has happened."""
+
+    def leave(self, run: Any) -> None:
+        """Called last, whatever has ended `fit`, an error too."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before a prediction."""
@@ -104,7 +124,7 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-RUN_HOOKS = ("resume", "rest")
+RUN_HOOKS = ("resume", "rest", "leave")
 NOBODY: dict[str, list[Any]] = {hook: [] for hook in (*HOOKS, *RUN_HOOKS)}
 UNHEARD = dict.fromkeys(NOBODY, False)
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
@@ -154,12 +174,25 @@ class Hooks:
         for function in self._functions[hook]:
             function(run)
 
+    @contextlib.contextmanager
+    def leaving(self, run: Any) -> Iterator[None]:
+        """Inside, the run goes on; at the end, whatever that is, callbacks may clear up."""
+        try:
+            yield
+        finally:
+            self.call_run("leave", run)
+
     def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
         """Calls a hook of all callbacks for each of some batches."""
         logs, functions = {} if logs is None else logs, self._functions[hook]
         for batch in batches if functions else ():
             for function in functions:
                 function(batch, logs)
+
+
+def keeps_state(callback: Callback) -> bool:
+    """Whether a callback says what it remembers of a run."""
+    return bool(callback.saved_attributes) or overrides(callback, "get_state")
 
 
 def listed(callbacks: Any, owner: str) -> Sequence[Callback]:

@@ -5,8 +5,8 @@ import string
 from typing import Any
 
 from kjax.callbacks.base import Logs
-from kjax.callbacks.files import require_writable
 from kjax.callbacks.monitor import Monitor
+from kjax.files import require_writable
 from kjax.frozen import is_int, suggest
 
 
@@ -41,6 +41,8 @@ class ModelCheckpoint(Monitor):
     ...     sorted(os.listdir(folder))
     ['01.weights.safetensors', '02.weights.safetensors']
     """
+
+    saved_attributes = ("best", "_epoch", "_unsaved")
 
     def __init__(
         self,

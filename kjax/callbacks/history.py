@@ -8,6 +8,8 @@ from kjax.callbacks.base import Callback, Logs
 class History(Callback):
     """What `fit` returns: `history`, a list per metric with one number per epoch, and `epoch`, their numbers."""
 
+    saved_attributes = ("history", "epoch")
+
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []

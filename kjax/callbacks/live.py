@@ -41,6 +41,12 @@ class LivePlot(Callback):
         if time.perf_counter() - self._drawn >= self.seconds:
             self._draw()
 
+    def get_state(self) -> dict[str, Any]:
+        return self._seen.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._seen.set_state(state)
+
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self._seen.epoch:
             self._draw()

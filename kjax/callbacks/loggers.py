@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from kjax.callbacks.base import Callback, Logs
-from kjax.callbacks.files import require_writable
+from kjax.files import require_writable
 
 
 class FileLogger(Callback):
@@ -24,11 +24,35 @@ class FileLogger(Callback):
 
     def __init__(self, filename: str | os.PathLike[str], append: bool = False) -> None:
         self.filename, self.append = os.fspath(filename), append
+        self._begun = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         require_writable(os.path.dirname(self.filename) or ".", self.filename, type(self).__name__)
-        with open(self.filename, "a" if self.append else "w", encoding="utf-8"):
-            pass
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Empties the file unless it is appended to, once a run: not before all callbacks have agreed to it, nor where
+        an earlier process had begun it."""
+        if not self._begun:
+            self._begun = True
+            with open(self.filename, "a" if self.append else "w", encoding="utf-8"):
+                pass
+
+    def get_state(self) -> dict[str, Any]:
+        with open(self.filename, "ab") as file:
+            os.fsync(file.fileno())
+            return {"begun": self._begun, "size": file.tell()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._begun = state["begun"]
+        with open(self.filename, "ab") as file:
+            if file.tell() < state["size"]:
+                warnings.warn(f"{type(self).__name__}: {self.filename} has lost its last epochs", stacklevel=2)
+            else:
+                file.truncate(state["size"])  # what the killed process wrote later is written again
 
 
 class CSVLogger(FileLogger):
@@ -64,12 +88,21 @@ class CSVLogger(FileLogger):
         self.separator = separator
         self._columns: list[str] = []
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        super().on_train_begin(logs)
+    def begin(self) -> None:
+        if not self._begun:
+            super().begin()
+            self._read_columns()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._read_columns()
+
+    def _read_columns(self) -> None:
         with open(self.filename, newline="", encoding="utf-8") as file:
             self._columns = next(csv.reader(file, delimiter=self.separator), [])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.begin()
         row = {"epoch": epoch, **(logs or {})}
         with open(self.filename, "a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter=self.separator)
@@ -114,6 +147,7 @@ class JSONLogger(FileLogger):
     """
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.begin()
         with open(self.filename, "a", encoding="utf-8") as file:
             file.write(json.dumps(event(epoch, logs)) + "\n")
 

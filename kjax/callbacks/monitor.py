@@ -127,6 +127,8 @@ class EarlyStopping(Monitor):
     ([0, 1, 2], 2, 0)
     """
 
+    saved_attributes = ("wait", "stopped_epoch", "best_epoch", "best", "_best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",

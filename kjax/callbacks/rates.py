@@ -113,6 +113,8 @@ class ReduceLROnPlateau(Monitor, Rate):
     [4.0, 4.0, 1.0, 0.25]
     """
 
+    saved_attributes = ("best", "wait", "cooldown_counter")
+
     def __init__(
         self,
         monitor: str = "val_loss",

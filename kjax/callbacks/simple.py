@@ -125,6 +125,14 @@ class Timer(Callback):
         self.validations.append(self._validation)
         self.steps.append((seconds - self._validation) / self.params["steps"])
 
+    def get_state(self) -> dict[str, Any]:
+        lists = {"epochs": self.epochs, "validations": self.validations, "steps": self.steps}
+        return {**lists, "seconds": time.perf_counter() - self._began, "_validation": self._validation}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._began = time.perf_counter() - state.pop("seconds")
+        super().set_state(state)
+
     def __repr__(self) -> str:
         later = self.epochs[1:] or self.epochs
         each = f", {sum(later) / len(later):.3g} s each after the first" if later else ""
@@ -150,6 +158,8 @@ class SwapEMAWeights(Callback):
     >>> model.evaluate(x, y, verbose=0) < model.evaluate(x, y, verbose=0, callbacks=[SwapEMAWeights()])
     True
     """
+
+    saved_attributes = ("_kept",)
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = swap_on_epoch

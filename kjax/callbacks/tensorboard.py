@@ -2,6 +2,8 @@
 
 import functools
 import os
+import pathlib
+import secrets
 import time
 from typing import Any
 
@@ -9,7 +11,7 @@ import jax
 import numpy as np
 
 from kjax.callbacks.base import Callback, Logs
-from kjax.callbacks.files import require_writable
+from kjax.files import require_writable
 from kjax.frozen import is_int, require_int
 from kjax.optim.tunable import is_number
 from kjax.weights import label
@@ -42,7 +44,8 @@ class TensorBoard(Callback):
     Source: Keras's `TensorBoard`.
     """
 
-    _batches, _training, _tracing = 0, False, False
+    _run = "0"  # a name of its own for each run
+    _batches, _opened, _training, _tracing, _shown = 0, 0, False, False, False
 
     def __init__(
         self,
@@ -72,7 +75,9 @@ class TensorBoard(Callback):
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:
-            self._writers[run] = self._open(os.path.join(self.log_dir, run))
+            self._opened += 1  # their names have but the second in them, in which several may be made
+            suffix = f".{self._run}.{self._opened}"
+            self._writers[run] = self._open(os.path.join(self.log_dir, run), filename_suffix=suffix)
         return self._writers[run]
 
     def _scalars(self, run: str, pattern: str, logs: Logs, step: int) -> None:
@@ -86,11 +91,34 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         require_writable(self.log_dir, os.path.join(self.log_dir, "events"), "TensorBoard")
-        self._batches, self._training = 0, True
-        if self.write_graph:
+        self._batches, self._training, self._shown, self._run = 0, True, False, secrets.token_hex(4)
+
+    def _show(self) -> None:
+        if self.write_graph and not self._shown:
             lines: list[str] = []
             self.model.summary(print_fn=lines.append)
             self._writer("train").add_text("model", "```\n" + "\n".join(lines) + "\n```", 0)
+        self._shown = True
+
+    def get_state(self) -> dict[str, Any]:
+        self._close()  # what was written is in the files then, and the next number opens new ones
+        sizes = {file.name: file.stat().st_size for file in self._files()}
+        began = time.perf_counter() - self._began[0], self._began[1]
+        own = {name: getattr(self, name) for name in ("_run", "_opened", "_batches", "_shown")}
+        return {**own, "sizes": sizes, "began": began}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        sizes, began = state.pop("sizes"), state.pop("began")
+        super().set_state(state)
+        self._began = time.perf_counter() - began[0], began[1]
+        for file in self._files():  # what the killed process wrote later is written again
+            if file.name in sizes:
+                os.truncate(file, min(sizes[file.name], file.stat().st_size))
+            else:
+                file.unlink()
+
+    def _files(self) -> list[pathlib.Path]:
+        return list(pathlib.Path(self.log_dir).glob(f"*/*.{self._run}.*"))
 
     def _before_batch(self, batch: int, logs: Logs | None = None) -> None:
         self._batches += 1
@@ -111,6 +139,7 @@ class TensorBoard(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._began = time.perf_counter(), int(self.model.state.step)
+        self._show()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         found = {**(logs or {}), **self._rates()}
