@@ -111,9 +111,10 @@ class StreamSource:
             self.steps = done
         elif done < self._wanted:
             self.ended = True
+            so = ", so training ends with this epoch" if steps_name == "steps_per_epoch" else ""
             warnings.warn(
-                f"{name} ended after {done} of {self._wanted} steps ({steps_name}={self._wanted}), so this is the last "
-                "pass over it: let it give more batches, or ask for fewer steps",
+                f"{name} ended after {done} of {self._wanted} steps ({steps_name}={self._wanted}){so}: let it give more "
+                "batches, or ask for fewer steps",
                 stacklevel=2,
             )
 
