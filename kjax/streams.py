@@ -113,8 +113,8 @@ class StreamSource:
             self.ended = True
             so = ", so training ends with this epoch" if steps_name == "steps_per_epoch" else ""
             warnings.warn(
-                f"{name} ended after {done} of {self._wanted} steps ({steps_name}={self._wanted}){so}: let it give more "
-                "batches, or ask for fewer steps",
+                f"{name} ended after {done} of {self._wanted} steps ({steps_name}={self._wanted}){so}: let it give "
+                "more batches, or ask for fewer steps",
                 stacklevel=2,
             )
 
