@@ -79,7 +79,7 @@ def _from_objects(array: np.ndarray, value: Any, name: str) -> np.ndarray:
 
 def text_columns(frame: Any) -> list[str]:
     """The columns of a pandas or polars frame that hold no numbers; none of anything else."""
-    if hasattr(frame, "schema"):
+    if type(frame).__module__.startswith("polars"):
         return [name for name, dtype in frame.schema.items() if not (dtype.is_numeric() or str(dtype) == "Boolean")]
     if not hasattr(frame, "dtypes") or frame.ndim != 2:
         return []

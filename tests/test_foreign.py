@@ -76,7 +76,7 @@ def test_small_floats_come_by_dlpack():
 
 
 def test_text_in_a_polars_frame_is_refused():
-    with pytest.raises(TypeError, match="x holds text .* in column b;"):
+    with pytest.raises(TypeError, match=r"x holds text .* in column b;"):
         as_array(polars.DataFrame({"a": [1.0], "b": ["u"]}), "x")
 
 
