@@ -20,6 +20,7 @@ from kjax.precision import LossScale
 from kjax.predictor import Predictor
 from kjax.progress import Progress
 from kjax.savable import Savable
+from kjax.sources import Source
 from kjax.subclass import override
 from kjax.train import Trainer
 
@@ -240,7 +241,8 @@ class Model(Savable, Predictor):
             self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
             0.0 if validation_data is not None else validation_split, steps_per_epoch, workers,
         )  # fmt: skip
-        plan, held_out = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq), None
+        plan = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq)
+        held_out: Source | None = None
         validation_data = last if validation_data is None else validation_data
         if validation_data is not None:
             size, passes = validation_batch_size or batch_size, sum(map(plan.validates, range(initial_epoch, epochs)))
