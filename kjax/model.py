@@ -15,13 +15,14 @@ from kjax.compiled import Compiled, restarted
 from kjax.frozen import explained
 from kjax.heads import names_in
 from kjax.naming import listed
-from kjax.network import override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
 from kjax.precision import LossScale
 from kjax.predictor import Predictor
 from kjax.progress import Progress
 from kjax.savable import Savable
+from kjax.sources import Source
+from kjax.subclass import override
 from kjax.train import Trainer
 
 
@@ -237,14 +238,18 @@ class Model(Savable, Predictor):
         )  # fmt: skip
         check_plan(epochs, initial_epoch, verbose, shuffle, validation_freq)
         callbacks = listed_callbacks(callbacks, "fit")
-        source, held_out = intake.for_fit(
+        source, last = intake.for_fit(
             self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
             0.0 if validation_data is not None else validation_split, steps_per_epoch, workers,
         )  # fmt: skip
-        if validation_data is not None:
-            size = validation_batch_size or batch_size
-            held_out = intake.for_validation(self, validation_data, size, validation_batch_size, validation_steps)
         plan = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq)
+        held_out: Source | None = None
+        validation_data = last if validation_data is None else validation_data
+        if validation_data is not None:
+            size, passes = validation_batch_size or batch_size, sum(map(plan.validates, range(initial_epoch, epochs)))
+            held_out = intake.for_validation(
+                self, validation_data, size, validation_batch_size, validation_steps, passes
+            )
         with contextlib.closing(source), contextlib.closing(held_out or source):
             return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
 

@@ -1,9 +1,8 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
-import inspect
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,26 +12,18 @@ from kjax import data as arrays
 from kjax import summary
 from kjax.compile_report import CompileLog, CompileReport
 from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
-from kjax.frozen import explained, suggest, tuples
+from kjax.frozen import explained, suggest
 from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
-from kjax.nets import declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
-from kjax.nn.composite import Body, Objective
+from kjax.nets import Functional, declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.container import named_layers
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
 from kjax.precision import Precision
+from kjax.subclass import body
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
-
-
-class Functional(NamedTuple):
-    """The pure pieces of a model; `trainer` is None before `compile`."""
-
-    net: Layer
-    trainer: Trainer | None
-    state: TrainState
 
 
 class Network:
@@ -363,32 +354,3 @@ class Network:
         for path, value in zip(paths, fitted(values, self._arrays(paths), names), strict=True):
             trees = put(trees, path, value)
         self._state = self.state.replace(**trees)
-
-
-def members(model: Network) -> dict[str, Any]:
-    """The attributes that a subclass gave itself."""
-    own = ("name", "seed", "stop_training", "sample_weight_mode")
-    return {name: value for name, value in vars(model).items() if name[0] != "_" and name not in own}
-
-
-def body(model: Network) -> tuple[Layer, dict[str, Network]]:
-    """The layer that a subclass with a `call` is, and the models among its members by name."""
-    donors = {name: value for name, value in members(model).items() if isinstance(value, Network)}
-    found = {name: donors[name].as_layer() if name in donors else tuples(v) for name, v in members(model).items()}
-    return Body(owner=type(model), members=tuple(found.items())), donors
-
-
-def override(model: Network) -> Objective | None:
-    """The loss that a subclass defines, as a pure function that is equal for equal members."""
-    function = getattr(type(model), "compute_loss", None)
-    if function is None:
-        return None
-    known = inspect.signature(function).parameters
-    missing = [name for name in ("x", "y", "y_pred", "sample_weight") if name not in known]
-    if missing:
-        raise TypeError(
-            f"{type(model).__name__}.compute_loss takes (self, x, y, y_pred, sample_weight); it lacks "
-            f"{', '.join(missing)}"
-        )
-    plain_ = {name: tuples(v) for name, v in members(model).items() if not isinstance(v, Network)}
-    return Objective(owner=type(model), members=tuple(plain_.items()))
