@@ -295,6 +295,16 @@ def test_another_script_is_refused_and_told_what_differs(name, started):
     assert (started / "log.csv").read_text() == "mine"
 
 
+def test_an_optimizer_that_a_callback_exchanges_is_refused(tmp_path):
+    model = made(kjax.optim.Adam(kjax.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)))
+
+    def exchange(epoch, logs):
+        model.optimizer = model.optimizer.replace(lr=0.1)
+
+    with pytest.raises(ValueError, match=r"the optimizer has become Adam\(lr=0.1\): .* nothing but its numbers may"):
+        run(tmp_path, [callbacks.LambdaCallback(on_epoch_end=exchange)], model=model, backup={})
+
+
 def test_a_model_that_draws_its_seed_goes_on(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, [Kill(7)], model=made(seed=None), backup={})
