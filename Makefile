@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-loaders lint types fuzz kill full callbacks bench clean
+.PHONY: demo test test-loaders lint types fuzz kill full callbacks interrupt memory watch bench clean
 
 demo: .venv/demo
 	$(BIN)/python -m kjax demo $(ARGS)
@@ -25,6 +25,18 @@ types: .venv/dev
 # Damages saved models in all ways: ARGS="mutations seed".
 fuzz: .venv/test
 	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/fuzz_saving.py $(ARGS)
+
+# Presses Ctrl-C at random moments: ARGS="interrupts seed".
+interrupt: .venv/test
+	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python tests/reliability/interrupts.py $(ARGS)
+
+# What it costs to watch for NaN: ARGS="pairs".
+watch: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/fault_cost.py $(ARGS)
+
+# Trains small models again and again, and prints what that leaves: ARGS="fits different_models".
+memory: .venv/test
+	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python tests/reliability/memory_growth.py $(ARGS)
 
 # Kills trainings at random moments and has them go on: ARGS="kills seed".
 kill: .venv/test

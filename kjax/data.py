@@ -176,6 +176,9 @@ def class_weights(y: Any, class_weight: dict[int, float] | None, sample_weight: 
         return sample_weight
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight is a dict from class to weight, e.g. {{0: 1.0, 1: 5.0}}; got {class_weight!r}")
+    for label, weight in class_weight.items():
+        if not all(isinstance(v, int | float | np.number) for v in (label, weight)):
+            raise TypeError(f"class_weight is a dict from class numbers to weights; got {label!r}: {weight!r}")
     y = np.asarray(y)
     classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
     if classes.ndim > 1:

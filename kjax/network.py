@@ -1,7 +1,6 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,11 +10,11 @@ import numpy as np
 from kjax import data as arrays
 from kjax import summary
 from kjax.compile_report import CompileLog, CompileReport
-from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
-from kjax.frozen import suggest
+from kjax.compiled import Compiled, first_optimizer_state, first_state
+from kjax.frozen import explained, suggest
 from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
-from kjax.nets import Functional, declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
+from kjax.nets import Functional, declared, fixed_batch, open_shapes, shapes, with_trainable
 from kjax.nn.container import named_layers
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
@@ -78,14 +77,6 @@ class Network:
         return call_on_nodes(self.as_layer(), nodes, donor=self)
 
     @property
-    def outputs(self) -> Callable:
-        """`(params, state, x) -> y`, compiled."""
-        net, precision = self.net, self._precision
-        if self._outputs[0] is not net or self._outputs[1] is not precision:
-            self._outputs = net, precision, self._log.calls(outputs(net, precision))
-        return self._outputs[2]
-
-    @property
     def _precision(self) -> Precision | None:
         return None if self._trainer is None else self._trainer.precision
 
@@ -117,6 +108,7 @@ class Network:
         """The layers of the network, blocks opened, each with its weights."""
         return [LayerView(self, path, layer) for path, layer in named_layers(self.net)]
 
+    @explained
     def get_layer(self, name: str | None = None, index: int | None = None) -> LayerView:
         """One layer by name or by position.
 
@@ -151,6 +143,7 @@ class Network:
         _ = self.state
         return shapes(self._output)
 
+    @explained
     def build(self, input_shape: Any) -> None:
         """Makes the weights for inputs of this shape, batch axis (None) included, as Keras's `build`."""
         shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else (None, input_shape)
@@ -162,15 +155,15 @@ class Network:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
         init = self._log.calls(first_state)
         state = init(self.net, self._trainer, self.seed, spec)
-        self._state = self._with_donations(state) if self._donors else state
-        self._settle(spec)
+        self._settle(spec, self._with_donations(state) if self._donors else state)
 
-    def _settle(self, spec: Any) -> None:
-        """Notes what follows from a new state for such inputs."""
+    def _settle(self, spec: Any, state: TrainState) -> None:
+        """Takes a new state for such inputs, and what follows from it; the state last, lest Ctrl-C leave half."""
         net = in_precision(self.net, self._precision)
-        self._spec, self._paths = spec, weight_paths(net, spec)
+        paths, output = weight_paths(net, spec), plain(net.output(state.params, state.state, spec))
+        self._spec, self._paths, self._output = spec, paths, output
         self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
-        self._output = plain(net.output(self.state.params, self.state.state, spec))
+        self._state = state
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -231,12 +224,9 @@ class Network:
             self._check_input(x, "x")
         self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
 
-    def reset_states(self) -> None:
-        """Lets stateful recurrent layers begin the next batch with states of zeros."""
-        self.state = self.state.replace(state=without_carry(self.state.state))
-
     # Which weights are trained.
 
+    @explained
     def freeze(self, pattern: str = "*") -> None:
         """Keeps the weights of some layers as they are: they cost no gradient and no optimizer memory.
 
@@ -250,6 +240,7 @@ class Network:
         """
         self._set_trainable(pattern, False)
 
+    @explained
     def unfreeze(self, pattern: str = "*") -> None:
         """Trains them again; see `freeze`."""
         self._set_trainable(pattern, True)
@@ -268,12 +259,11 @@ class Network:
         if not count:
             names = [path for path, _ in named_layers(self.net)]
             raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, names)}")
-        self._net = net
         self._log.expect_changes()
-        if self._trainer is not None:
-            self._trainer = self._trainer.replace(net=net)
-        if self._state is not None and self._trainer is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+        trainer, state = self._trainer and self._trainer.replace(net=net), self._state
+        if state is not None and trainer is not None:
+            state = state.replace(opt_state=first_optimizer_state(trainer, state.params))
+        self._net, self._trainer, self._state = net, trainer, state
 
     # Showing and keeping it.
 
@@ -295,6 +285,7 @@ class Network:
         """Copies of all arrays, layer by layer, kernel before bias, as Keras orders them."""
         return [np.array(weight) for weight in self.weights]
 
+    @explained
     def set_weights(self, values: Any) -> None:
         """Takes arrays in the order of `get_weights`.
 
@@ -304,10 +295,12 @@ class Network:
         _ = self.state
         self._set_arrays(self._paths, values)
 
+    @explained
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes all arrays to a safetensors file, whole or not at all, under names like `dense/kernel`."""
         write(path, dict(zip(map(label, self._built_paths()), self.get_weights(), strict=True)))
 
+    @explained
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Reads what `save_weights` wrote.
 
@@ -323,6 +316,7 @@ class Network:
         """The pure pieces: the net, the trainer, and a copy of the state that training the model leaves alone."""
         return Functional(self.net, self._trainer, jax.tree.map(jnp.copy, self.state))
 
+    @explained
     def load_state(self, state: TrainState) -> None:
         """Takes the state back from a loop of your own; a copy, so that both can train on.
 

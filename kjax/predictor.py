@@ -1,7 +1,7 @@
 """A network that is asked for its outputs."""
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,11 +9,12 @@ import numpy as np
 
 from kjax import batches, intake
 from kjax import data as arrays
+from kjax.arguments import require_verbose
 from kjax.callbacks.base import Callback, Hooks
-from kjax.compiled import inner_outputs
+from kjax.compiled import inner_outputs, outputs
 from kjax.frozen import explained, suggest
 from kjax.heads import in_precision
-from kjax.nets import on_host
+from kjax.nets import on_host, without_carry
 from kjax.network import Network
 from kjax.nn.container import all_layers
 from kjax.streams import is_stream, numbered, said
@@ -22,6 +23,14 @@ from kjax.supply import NOTHING, Supply, supply
 
 class Predictor(Network):
     """Predicts, as Keras's models do; the base of `Model`."""
+
+    @property
+    def outputs(self) -> Callable:
+        """`(params, state, x) -> y`, compiled."""
+        net, precision = self.net, self._precision
+        if self._outputs[0] is not net or self._outputs[1] is not precision:
+            self._outputs = net, precision, self._log.calls(outputs(net, precision))
+        return self._outputs[2]
 
     @explained
     def predict(
@@ -46,6 +55,7 @@ class Predictor(Network):
             workers, max_queue_size, use_multiprocessing: as for `fit`.
         """
         intake.check_counts("predict", batch_size=batch_size, steps=steps, workers=workers)
+        require_verbose(verbose, "predict")
         if is_stream(x):
             found = supply(x, steps, False, False, workers, batch_size)
             return self._predict_stream(found, steps, verbose, callbacks)
@@ -84,16 +94,19 @@ class Predictor(Network):
         hooks.call("on_predict_end")
         return found
 
+    @explained
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, of just this size."""
         x = self._input(x)
         return on_host(self.outputs(self.state.params, self.state.state, x))
 
+    @explained
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""
         y = self.predict(x, batch_size, verbose)
         return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(np.int32)
 
+    @explained
     def activations(self, x: Any, names: Any = None) -> dict[str, np.ndarray]:
         """The outputs of inner layers for a batch, by name; the model stays as it is.
 
@@ -115,6 +128,10 @@ class Predictor(Network):
         run = self._log.calls(inner_outputs(in_precision(self.net, self._precision), tuple(wanted)))
         found = run(self.state.params, self.state.state, x)
         return {name: on_host(found[name]) for name in wanted}
+
+    def reset_states(self) -> None:
+        """Lets stateful recurrent layers begin the next batch with states of zeros."""
+        self.state = self.state.replace(state=without_carry(self.state.state))
 
 
 def joined(parts: Sequence[tuple[Any, int]]) -> Any:

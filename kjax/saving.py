@@ -285,8 +285,7 @@ def restore(model: Model, spec: Any, impl: str | None, arrays: dict[str, np.ndar
         return jax.random.wrap_key_data(array, impl=impl) if is_key(spec) else array
 
     found = [put(name, own) for name, own in leaves(wanted).items()]
-    model._state = jax.tree.unflatten(jax.tree.structure(wanted), found)
-    model._settle(spec)
+    model._settle(spec, jax.tree.unflatten(jax.tree.structure(wanted), found))
 
 
 # The architecture alone.
