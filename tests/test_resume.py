@@ -4,6 +4,7 @@ import contextlib
 import errno
 import importlib.util
 import io
+import itertools
 import os
 import pathlib
 import random
@@ -157,6 +158,52 @@ def test_recurrent_states_and_the_rows_of_mapped_files_go_on(tmp_path, monkeypat
     assert same(trained(tmp_path, BackupAndRestore(tmp_path / "run", 1)), whole)
 
 
+class Numbered:
+    """Batches by number."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, i):
+        return X[8 * i : 8 * i + 8], Y[8 * i : 8 * i + 8]
+
+
+class Read:
+    """Batches that are read again in each pass, in another order each time."""
+
+    def __init__(self):
+        self.drawn = np.random.default_rng(0)
+
+    def __iter__(self):
+        for i in self.drawn.permutation(7):
+            yield Numbered()[i]
+
+
+def endless():
+    for i in itertools.count():
+        yield X[: 8 + i % 3] + np.float32(i), Y[: 8 + i % 3]
+
+
+STREAMS = {"numbered": (Numbered, {}), "read": (Read, {}), "endless": (endless, {"steps_per_epoch": 7})}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_streams_go_on_where_they_were(name, tmp_path):
+    make, options = STREAMS[name]
+
+    def streamed(folder, *hooks):
+        model, kept = made(), BackupAndRestore(folder, 2)
+        history = model.fit(make(), epochs=4, verbose=0, callbacks=[kept, *hooks], **options)
+        return history.history, model.state
+
+    whole = streamed(tmp_path / "whole")
+    for kill in (12, 17):
+        with pytest.raises(Killed):
+            streamed(tmp_path / "it", Kill(kill))
+    found = streamed(tmp_path / "it")
+    assert found[0] == whole[0] and same(found[1], whole[1])
+
+
 def test_the_loss_scale_of_float16_goes_on(tmp_path):
     def half():
         return made(precision="mixed_float16")
@@ -246,6 +293,16 @@ def test_another_script_is_refused_and_told_what_differs(name, started):
         assert part in said, said
     assert all(map(np.array_equal, before, model.get_weights()))
     assert (started / "log.csv").read_text() == "mine"
+
+
+def test_an_optimizer_that_a_callback_exchanges_is_refused(tmp_path):
+    model = made(kjax.optim.Adam(kjax.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)))
+
+    def exchange(epoch, logs):
+        model.optimizer = model.optimizer.replace(lr=0.1)
+
+    with pytest.raises(ValueError, match=r"the optimizer has become Adam\(lr=0.1\): .* nothing but its numbers may"):
+        run(tmp_path, [callbacks.LambdaCallback(on_epoch_end=exchange)], model=model, backup={})
 
 
 def test_a_model_that_draws_its_seed_goes_on(tmp_path):

@@ -216,7 +216,7 @@ ROWS = {
     "a used generator": (lambda: model().fit(iter([])), ["x gives no batch", "used up before"]),
     "an empty stream": (lambda: model().fit(lambda: iter([])), ["x gives no batch", "empty"]),
     "an empty validation stream": (lambda: model().fit(X, Y, validation_data=lambda: iter([])), ["validation_data gives no batch"]),
-    "a stream of nothing to predict": (lambda: model().predict(iter([])), ["predict: x gives no batch"]),
+    "an empty stream to predict": (lambda: model().predict(iter([])), ["predict: x gives no batch"]),
     "a generator of examples": (lambda: model().fit(zip(X, LABELS, strict=True)), ["the first batch of the data", "one example and no batch", "batch_size=32"]),
     "a generator of dicts": (lambda: model().fit(iter([{"image": X, "label": Y}])), ["'image', 'label'", "which does not say", 'rename_columns({"image": "x", "label": "y"})']),
     "a generator of arrays": (lambda: model().fit(iter([X])), ["a batch is (x, y) or (x, y, sample_weight)", "got ndarray"]),

@@ -23,6 +23,7 @@ MODES: dict[str, dict] = {
     "batches shuffled, saved after epochs": {"save_freq": "epoch", "shuffle": "batch", "single": False},
     "saved by time": {"save_freq": "0.02s", "shuffle": True, "single": True},
     "a mapped file in chunks": {"save_freq": 9, "shuffle": True, "single": True, "mapped": True},
+    "a generator": {"save_freq": 6, "steps_per_epoch": 47, "single": True},
 }
 
 
@@ -61,7 +62,11 @@ def train(folder: pathlib.Path, mode: str) -> None:
         callbacks.BackupAndRestore(folder / "backup", options.pop("save_freq"), delete_checkpoint=False),
     ]
     held_out = (x[:100], y[:100])
-    history = model.fit(x, y, batch_size=32, epochs=12, verbose=0, validation_data=held_out, callbacks=hooks, **options)
+    if "steps_per_epoch" in options:
+        data = {"x": ((np.roll(x, i, 0)[:32], np.roll(y, i, 0)[:32]) for i in itertools.count())}
+    else:
+        data = {"x": x, "y": y, "batch_size": 32}
+    history = model.fit(**data, epochs=12, verbose=0, validation_data=held_out, callbacks=hooks, **options)
     kjax.checkpoints.save(
         folder / "result", (model.state, model.optimizer), history=history.history, epochs=history.epoch
     )
