@@ -221,7 +221,8 @@ class Model(Savable, Predictor):
             workers: how many threads ask for batches that come by number.
             max_queue_size, use_multiprocessing: of Keras, and without effect: a thread reads ahead what fits into
                 48 MiB.
-            check_finite: whether to refuse NaN and infinity in the data.
+            check_finite: whether to refuse NaN and infinity in the data, and in the loss and the weights later: the
+                error names the step, the layer and the examples, and the model is as before that step.
 
         Returns:
             The `History`: `history.history["loss"]` is one number per epoch, `history.plot()` a picture.
@@ -230,6 +231,7 @@ class Model(Savable, Predictor):
             RuntimeError: before `compile`.
             ValueError, TypeError: data that does not fit; nothing has been trained then, unless it is a later batch
                 of a stream, whose number the message says.
+            FloatingPointError: with `check_finite`, see there.
             Exception: what a generator of yours raises arrives as it is, after the batches before it were trained on.
         """
         intake.check_counts(

@@ -1,7 +1,6 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,11 +10,11 @@ import numpy as np
 from kjax import data as arrays
 from kjax import summary
 from kjax.compile_report import CompileLog, CompileReport
-from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
+from kjax.compiled import Compiled, first_optimizer_state, first_state
 from kjax.frozen import explained, suggest
 from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
-from kjax.nets import Functional, declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
+from kjax.nets import Functional, declared, fixed_batch, open_shapes, shapes, with_trainable
 from kjax.nn.container import named_layers
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
@@ -76,14 +75,6 @@ class Network:
     def __call__(self, *nodes: Any) -> Any:
         """The node that this model gives as a layer of a larger one, to which it brings its weights."""
         return call_on_nodes(self.as_layer(), nodes, donor=self)
-
-    @property
-    def outputs(self) -> Callable:
-        """`(params, state, x) -> y`, compiled."""
-        net, precision = self.net, self._precision
-        if self._outputs[0] is not net or self._outputs[1] is not precision:
-            self._outputs = net, precision, self._log.calls(outputs(net, precision))
-        return self._outputs[2]
 
     @property
     def _precision(self) -> Precision | None:
@@ -232,10 +223,6 @@ class Network:
         if open_shapes(self.net):
             self._check_input(x, "x")
         self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
-
-    def reset_states(self) -> None:
-        """Lets stateful recurrent layers begin the next batch with states of zeros."""
-        self.state = self.state.replace(state=without_carry(self.state.state))
 
     # Which weights are trained.
 

@@ -1,7 +1,7 @@
 """A network that is asked for its outputs."""
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -11,10 +11,10 @@ from kjax import batches, intake
 from kjax import data as arrays
 from kjax.arguments import require_verbose
 from kjax.callbacks.base import Callback, Hooks
-from kjax.compiled import inner_outputs
+from kjax.compiled import inner_outputs, outputs
 from kjax.frozen import explained, suggest
 from kjax.heads import in_precision
-from kjax.nets import on_host
+from kjax.nets import on_host, without_carry
 from kjax.network import Network
 from kjax.nn.container import all_layers
 from kjax.streams import is_stream, numbered, said
@@ -23,6 +23,14 @@ from kjax.supply import NOTHING, Supply, supply
 
 class Predictor(Network):
     """Predicts, as Keras's models do; the base of `Model`."""
+
+    @property
+    def outputs(self) -> Callable:
+        """`(params, state, x) -> y`, compiled."""
+        net, precision = self.net, self._precision
+        if self._outputs[0] is not net or self._outputs[1] is not precision:
+            self._outputs = net, precision, self._log.calls(outputs(net, precision))
+        return self._outputs[2]
 
     @explained
     def predict(
@@ -120,6 +128,10 @@ class Predictor(Network):
         run = self._log.calls(inner_outputs(in_precision(self.net, self._precision), tuple(wanted)))
         found = run(self.state.params, self.state.state, x)
         return {name: on_host(found[name]) for name in wanted}
+
+    def reset_states(self) -> None:
+        """Lets stateful recurrent layers begin the next batch with states of zeros."""
+        self.state = self.state.replace(state=without_carry(self.state.state))
 
 
 def joined(parts: Sequence[tuple[Any, int]]) -> Any:
