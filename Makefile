@@ -3,13 +3,17 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test lint types fuzz kill full callbacks bench clean
+.PHONY: demo test test-loaders lint types fuzz kill full callbacks interrupt memory watch bench clean
 
 demo: .venv/demo
 	$(BIN)/python -m kjax demo $(ARGS)
 
 test: .venv/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+# The loaders of PyTorch, TensorFlow, Hugging Face and Grain, from the packages themselves.
+test-loaders: .venv-loaders/ready
+	JAX_PLATFORMS=cpu .venv-loaders/bin/python -m pytest -W ignore tests/loaders/check_loaders.py $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -21,6 +25,18 @@ types: .venv/dev
 # Damages saved models in all ways: ARGS="mutations seed".
 fuzz: .venv/test
 	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/fuzz_saving.py $(ARGS)
+
+# Presses Ctrl-C at random moments: ARGS="interrupts seed".
+interrupt: .venv/test
+	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python tests/reliability/interrupts.py $(ARGS)
+
+# What it costs to watch for NaN: ARGS="pairs".
+watch: .venv/test
+	JAX_PLATFORMS=cpu $(BIN)/python tests/reliability/fault_cost.py $(ARGS)
+
+# Trains small models again and again, and prints what that leaves: ARGS="fits different_models".
+memory: .venv/test
+	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python tests/reliability/memory_growth.py $(ARGS)
 
 # Kills trainings at random moments and has them go on: ARGS="kills seed".
 kill: .venv/test
@@ -39,7 +55,7 @@ bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-loaders .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
@@ -62,4 +78,10 @@ clean:
 	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -e '.[plot]'
+	@touch $@
+
+.venv-loaders/ready: tests/loaders/requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv .venv-loaders
+	.venv-loaders/bin/python -m pip install --quiet --disable-pip-version-check -r tests/loaders/requirements.txt -e .
 	@touch $@

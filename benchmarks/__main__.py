@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from benchmarks import measure, report, results, scaling, startup
+from benchmarks import measure, profile, report, results, scaling, startup
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
 
@@ -29,8 +29,10 @@ def main() -> None:
 def parts(options: argparse.Namespace):
     """The parts of the results, each as soon as it is there, so that a run that is broken off leaves some."""
     if options.scaling:
-        curves = scaling.all_axes(options.rounds, log, bool(options.steps))
-        yield {"scaling": {axis: results.stamped({"sizes": sizes}) for axis, sizes in curves.items()}}
+        yield from curves(options)
+        return
+    if options.profile:
+        yield from profiles(options)
         return
     for name in options.workloads:
         figures = measure.workload(name, options.peers, options.rounds, options.steps, options.check, log)
@@ -38,6 +40,19 @@ def parts(options: argparse.Namespace):
     if options.startup:
         measures = startup.all_measures(options.peers, options.rounds, options.steps, log)
         yield {"startup": {name: results.stamped({"seconds": seconds}) for name, seconds in measures.items()}}
+        yield from profiles(options)
+    if options.everything:
+        yield from curves(options)
+
+
+def curves(options: argparse.Namespace):
+    found = scaling.all_axes(options.rounds, log, bool(options.steps))
+    yield {"scaling": {axis: results.stamped({"sizes": sizes}) for axis, sizes in found.items()}}
+
+
+def profiles(options: argparse.Namespace):
+    for name in options.workloads:
+        yield {"profiles": {name: results.stamped(profile.workload(name, options.steps, log))}}
 
 
 def parse() -> argparse.Namespace:
@@ -46,10 +61,12 @@ def parse() -> argparse.Namespace:
     chosen("--quick", action="store_true", help="one workload and two peers, in a few minutes")
     chosen("--workloads", type=names(WORKLOADS), help=f"some of {','.join(WORKLOADS)}, or none")
     chosen("--peers", type=names(PEERS), help=f"some of {','.join(PEERS)}; raw, the yardstick, is always there")
-    chosen("--rounds", type=int, default=5, help="alternated rounds of measurements (default 5)")
+    chosen("--rounds", type=int, default=3, help="alternated rounds of measurements (default 3)")
     chosen("--steps", type=int, help="steps of a measurement, to try the suite out; the figures are worth little")
     chosen("--no-check", dest="check", action="store_false", help="do not compare the first losses")
-    chosen("--no-startup", dest="startup", action="store_false", help="only training speed")
+    chosen("--no-startup", dest="startup", action="store_false", help="only training speed, no profiles")
+    chosen("--profile", action="store_true", help="only where the time of kjax's steps goes, by kind of operation")
+    chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
     chosen("--report-only", action="store_true", help="write the report from results.json; measure nothing")
     chosen("--output", type=pathlib.Path, default=HERE / "README.md", help="the report; the other files lie beside it")

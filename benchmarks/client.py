@@ -78,7 +78,15 @@ class Worker:
         return lines[-1][:200] if lines else f"ended with status {self._process.poll()}"
 
 
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+"""All peers of a workload hold their memory at once: none may take the whole device."""
+CACHES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_", "TORCHINDUCTOR_CACHE_DIR", "KJAX_COMPILATION_CACHE")
+"""Beginnings of the names of all settings of the peers' compilation caches."""
+NO_CACHE = {"KJAX_COMPILATION_CACHE": "off"}
+"""kjax's is the only one that is on by itself and would outlive a run that is to compile."""
+
+
 def environment(peer: str, more: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment with what the peer needs; no compilation cache unless `more` names one."""
-    inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    return {**inherited, "KJAX_COMPILATION_CACHE": "off", **PEERS[peer].env, **(more or {})}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(CACHES)}
+    return {**inherited, **SHARED_GPU, **NO_CACHE, **PEERS[peer].env, **(more or {})}

@@ -9,6 +9,10 @@ from benchmarks.peers import PEERS, YARDSTICK
 OURS = "kjax"
 BEST_PEER_TARGETS = {"tiny_mlp": 0.8, "mnist_mlp": 0.8, "mnist_cnn": 0.8, "char_gpt": 0.8}
 YARDSTICK_TARGET = 1.05
+CALL_TARGET = 1.3
+"""Of single calls, over raw JAX's."""
+IMPORT_TARGET = 0.2
+"""Seconds that importing kjax may add to importing JAX."""
 
 
 class Spread(NamedTuple):
@@ -71,3 +75,60 @@ def memory(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Megabytes at the peak, by workload and peer."""
     ran = {name: w["peers"] for name, w in results.get("workloads", {}).items()}
     return {n: {p: peers[p]["bytes"] / 2**20 for p in PEERS if "bytes" in peers.get(p, {})} for n, peers in ran.items()}
+
+
+class Goal(NamedTuple):
+    """A figure beside what is wanted of it at most."""
+
+    title: str
+    value: Spread
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        return self.value.median <= self.limit
+
+
+def startup_goals(measures: dict[str, Any]) -> list[Goal]:
+    """Of single calls, the import and the first epoch; of those that were measured."""
+    seconds = {name: measure["seconds"] for name, measure in measures.items()}
+    goals = [call_goal(order, seconds.get(order, {})) for order in ("predict", "train_on_batch")]
+    goals += [import_goal(seconds.get("import", {})), first_epoch_goal(seconds)]
+    return [goal for goal in goals if goal]
+
+
+def call_goal(order: str, seconds: dict[str, list[float]]) -> Goal | None:
+    value = quotient(seconds.get(OURS), seconds.get(YARDSTICK))
+    return value and Goal(f"`{order}`: kjax / the jitted call on the same arrays", value, CALL_TARGET)
+
+
+def import_goal(seconds: dict[str, list[float]]) -> Goal | None:
+    if not seconds.get(OURS) or not seconds.get(YARDSTICK):
+        return None
+    added = [a - b for a, b in zip(seconds[OURS], seconds[YARDSTICK], strict=True)]
+    return Goal("import: what kjax adds to JAX, s", spread(added), IMPORT_TARGET)
+
+
+def first_epoch_goal(seconds: dict[str, dict[str, list[float]]]) -> Goal | None:
+    """Against the quickest peer, with its cache where it has one."""
+    found = seconds.get("first_epoch_cold", {}) | seconds.get("first_epoch_warm", {})
+    others = {p: statistics.median(v) for p, v in found.items() if v and p not in (OURS, YARDSTICK)}
+    quickest = min(others, key=others.__getitem__) if others else ""
+    value = quotient(found.get(OURS), found.get(quickest))
+    return value and Goal(f"first epoch, cached: kjax / {PEERS[quickest].title}", value, 1.0)
+
+
+def memory_goals(results: dict[str, Any]) -> dict[str, Goal]:
+    """Of each workload: the peak over that of the smallest peer on JAX."""
+    goals = {}
+    for name, peaks in memory(results).items():
+        others = {p: m for p, m in peaks.items() if PEERS[p].on_jax and p not in (OURS, YARDSTICK)}
+        if others and OURS in peaks:
+            smallest = min(others, key=others.__getitem__)
+            goals[name] = Goal(PEERS[smallest].title, spread([peaks[OURS] / others[smallest]]), 1.0)
+    return goals
+
+
+def quotient(a: Sequence[float] | None, b: Sequence[float] | None) -> Spread | None:
+    """One over the other, round by round."""
+    return spread([x / y for x, y in zip(a, b, strict=True)]) if a and b else None

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks import figures
 from benchmarks.figures import OURS
@@ -44,16 +45,20 @@ def speed(path: pathlib.Path, workloads: dict[str, Any]) -> None:
             axis.set_visible(False)
         for axis, (name, times) in zip(axes.flat, timed.items(), strict=False):
             bars(axis, WORKLOADS[name].title, times)
-        fig.supxlabel("time per training step, relative to kjax (shorter is faster)", fontsize=10)
+        fig.supxlabel(
+            "time per training step, relative to kjax (shorter is faster; hatched bars are cut off)", fontsize=10
+        )
         finish(fig, path)
 
 
 def bars(axis: Any, title: str, times: dict[str, Any]) -> None:
     peers = sorted(times, key=lambda peer: times[peer].median)
     relative = [times[peer].median / times[OURS].median for peer in peers]
-    axis.barh(
+    drawn = axis.barh(
         range(len(peers)), np.minimum(relative, FARTHEST), color=[COLOURS[p] for p in peers], edgecolor="0.3", lw=0.5
     )
+    for bar, value in zip(drawn, relative, strict=True):
+        bar.set_hatch("///" if value > FARTHEST else "")
     for place, (peer, value) in enumerate(zip(peers, relative, strict=True)):
         axis.text(
             min(value, FARTHEST) + 0.05, place, f"{value:.2f}  ({times[peer].median:.3g} ms)", va="center", fontsize=8
@@ -77,20 +82,31 @@ def scaling(path: pathlib.Path, axes: dict[str, Any]) -> None:
     fig, panels = plt.subplots(len(shown), len(axes), figsize=size, layout="constrained", squeeze=False, sharex="col")
     for column, (name, axis) in enumerate(axes.items()):
         for row, (what, value) in enumerate(shown.items()):
-            curves(panels[row, column], axis["sizes"], value)
+            curves(panels[row, column], axis["sizes"], value, logarithmic=row == 0)
             panels[row, 0].set_ylabel(what, fontsize=9)
         panels[-1, column].set_xlabel(name.replace("_", " "), fontsize=9)
     panels[0, 0].legend(fontsize=8, frameon=False)
     finish(fig, path)
 
 
-def curves(panel: Any, sizes: dict[str, Any], value: Any) -> None:
+def curves(panel: Any, sizes: dict[str, Any], value: Any, logarithmic: bool) -> None:
+    """A line for each peer; what spans decades on a logarithmic axis, the rest from nought."""
     points = sorted(sizes, key=int)
     for peer, style in zip(sizes[points[0]], ("o-", "s--", "^:"), strict=False):
-        figures_here = [value(sizes[size][peer]) for size in points]
-        panel.plot([int(s) for s in points], figures_here, style, color=COLOURS[peer], label=PEERS[peer].title, ms=4)
+        ran = [size for size in points if peer in sizes[size]]
+        heights = [value(sizes[size][peer]) for size in ran]
+        panel.plot([int(s) for s in ran], heights, style, color=COLOURS[peer], label=PEERS[peer].title, ms=4)
     panel.set_xscale("log", base=2)
-    panel.set_yscale("log")
+    panel.set_xticks([int(s) for s in points], points)
+    panel.minorticks_off()
+    if logarithmic:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
+    else:
+        panel.set_ylim(bottom=0)
+    panel.grid(axis="y", color="0.92")
     tidy(panel)
 
 

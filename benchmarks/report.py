@@ -1,11 +1,12 @@
 """Writes the report and its pictures from the raw figures. Nothing in it is typed."""
 
 import pathlib
+import statistics
 import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import figures, picture
+from benchmarks import figures, picture, profile
 from benchmarks.figures import OURS, Spread
 from benchmarks.measure import TOLERANCE, same_work
 from benchmarks.peers import PEERS, YARDSTICK
@@ -27,10 +28,12 @@ kjax and what its users would pick instead, each written as its own users write 
 sizes, first weights, loss and optimizer. Everything below is written by the command; nothing is typed.
 
 ```
-make bench                                        # its own virtual environment, everything, well over an hour
+make bench ARGS="--everything"                    # its own virtual environment, and everything below
+make bench                                        # without the scaling curves
 make bench ARGS="--quick"                         # one workload, two peers, a few minutes
 python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
 python -m benchmarks --scaling                    # the curves
+python -m benchmarks --profile                    # where the time of kjax's steps goes
 python -m benchmarks --report-only                # this page again from results.json
 ```
 
@@ -38,9 +41,9 @@ A run with some workloads or measures leaves the figures of the others as they a
 
 ## How it is measured
 
-- One process for each peer and workload. All are built first, one after another, and warmed up by one epoch. Then they
-  take turns, in an order that rotates from round to round; those that wait are asleep. One measurement is an epoch
-  (one `fit` for kjax and Keras, the usual loop for the others), which is as many steps for all.
+- One process for each peer and workload. All are built first and warmed up by one epoch. Then they take turns, in an
+  order that rotates from round to round; those that wait are asleep. One measurement is an epoch (one `fit` for kjax
+  and Keras, the usual loop for the others), which is as many steps for all.
 - Figures are medians over the rounds, ranges are the least and the most. Ratios are taken within each round, so that
   what slows the machine down slows both sides.
 - The same work: with dropout off and rows in order, the losses of the first five steps agree with raw JAX's to
@@ -63,6 +66,8 @@ def write(path: pathlib.Path, results: dict[str, Any]) -> None:
     if results.get("workloads"):
         picture.speed(path.with_name("speed.png"), ordered(results["workloads"]))
         parts += [speed(results), targets(results), memory(results)]
+    if results.get("profiles"):
+        parts.append(profiles(results["profiles"]))
     if results.get("startup"):
         parts.append(startup(results["startup"]))
     if results.get("scaling"):
@@ -79,13 +84,30 @@ def ordered(workloads: dict[str, Any]) -> dict[str, Any]:
 def conditions(results: dict[str, Any]) -> str:
     measured = [one for part in results.values() for one in part.values()]
     days = sorted({one["date"] for one in measured})
-    machines = sorted({f"{m['machine']['cores']} cores, {m['machine']['memory_gb']} GB of memory" for m in measured})
+    machines = sorted({described(m["machine"]) for m in measured})
     versions = ", ".join(f"{name} {version}" for name, version in sorted(figures.versions(results).items()))
+    devices = "; ".join(sorted({one["device"] for one in measured if one.get("device")}))
+    days = " to ".join(sorted({days[0], days[-1]})) if days else ""
+    text = f"Measured on {days}; {'; '.join(machines)}; JAX's device: {devices or 'not noted'}; float32. {versions}.\n"
+    return text + quiet(results.get("workloads", {})) if days else ""
+
+
+def quiet(workloads: dict[str, Any]) -> str:
+    """How much else ran on the machine during the measurements of speed, and what the waiting peers took."""
+    watched = {name: w["others"] for name, w in workloads.items() if w.get("others")}
+    if not watched:
+        return ""
+    shares = [share for found in watched.values() for share in found]
+    idle = max(workloads[name]["idle"] for name in watched)
     return (
-        f"Measured on {' to '.join({days[0]: 0, days[-1]: 0})}; {'; '.join(machines)}; float32. {versions}.\n"
-        if days
-        else ""
+        f"While a peer was timed, all else on the machine took {statistics.median(shares):.0%} of it (median; at most\n"
+        f"{max(shares):.0%}); a peer that waited took at most {idle:.2f} s of processor time between two turns.\n"
     )
+
+
+def described(machine: dict[str, Any]) -> str:
+    processor = f" of {machine['processor']}" if machine.get("processor") else ""
+    return f"{machine['cores']} cores{processor}, {machine['memory_gb']} GB of memory"
 
 
 def speed(results: dict[str, Any]) -> str:
@@ -151,7 +173,43 @@ def memory(results: dict[str, Any]) -> str:
     peaks = figures.memory({"workloads": ordered(results["workloads"])})
     rows = [[WORKLOADS[name].title, *[f"{m[p]:.0f}" if p in m else "–" for p in PEERS]] for name, m in peaks.items()]
     text = "Megabytes resident at the peak; the interpreter, the data and compiling included."
-    return f"## Peak memory\n\n{text}\n\n{table(TITLES, rows)}"
+    goals = figures.memory_goals({"workloads": ordered(results["workloads"])})
+    for row, name in zip(rows, peaks, strict=True):
+        goal = goals.get(name)
+        row.append(f"{number(goal.value.median)} of {goal.title}: {verdict(goal)}" if goal else "–")
+    header = [*TITLES, "kjax / smallest peer on JAX, wanted 1"]
+    return f"## Peak memory\n\n{text}\n\n{table(header, rows)}"
+
+
+def verdict(goal: figures.Goal) -> str:
+    return "met" if goal.met else "missed"
+
+
+def profiles(found: dict[str, Any]) -> str:
+    """Where the time of kjax's steps goes."""
+    told = {name: found[name] for name in WORKLOADS if "kinds" in found.get(name, {})}
+    header = ["", "ms per step", *profile.ALL_KINDS]
+    rows = [
+        [WORKLOADS[n].title, number(p["ms"]), *[f"{ms / p['ms']:.0%}" for ms in p["kinds"].values()]]
+        for n, p in told.items()
+    ]
+    lines = [f"- {WORKLOADS[n].title}: {longest(p)}\n" for n, p in told.items()]
+    lines += [f"- {WORKLOADS[n].title}: not known, {p['failed']}\n" for n, p in found.items() if "failed" in p]
+    text = "Shares of kjax's step by kind of operation, from a trace of XLA's CPU runtime, which slows steps down. If\n"
+    text += (
+        "several operations run at once the time is divided among them. A fusion counts as the first of these kinds\n"
+    )
+    text += f"that it contains; *{profile.BETWEEN}* is loops, dispatch and waiting. Below, the longest single ones.\n"
+    return f"## Where the time goes\n\n{text}\n{table(header, rows) if rows else ''}\n{''.join(lines)}"
+
+
+def longest(found: dict[str, Any]) -> str:
+    return "; ".join(
+        f"`{name.partition('/')[2]}` ({kind}) {number(ms)} ms in {number(count)} runs a step"
+        if count >= 1.5
+        else f"`{name.partition('/')[2]}` ({kind}) {number(ms)} ms"
+        for name, kind, count, ms in found["top"]
+    )
 
 
 def startup(measures: dict[str, Any]) -> str:
@@ -163,14 +221,14 @@ def startup(measures: dict[str, Any]) -> str:
         rows.append([f"{title}, {unit}", *cells, range_of(to_yardstick(seconds))])
     text = f"Single calls on the network of `{SINGLE_CALLS}`, first epochs on `{FIRST_EPOCH}`: median (least–most).\n"
     text += "Imports and first epochs in fresh processes.\n"
-    return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}"
+    goals = [[g.title, range_of(g.value), f"{g.limit:g}", verdict(g)] for g in figures.startup_goals(measures)]
+    judged = table(["", "", "wanted at most", "target"], goals) if goals else ""
+    return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}\n{judged}"
 
 
 def to_yardstick(seconds: dict[str, list[float]]) -> Spread | None:
     """kjax's figure over raw JAX's, round by round."""
-    if not seconds.get(OURS) or not seconds.get(YARDSTICK):
-        return None
-    return figures.spread([a / b for a, b in zip(seconds[OURS], seconds[YARDSTICK], strict=True)])
+    return figures.quotient(seconds.get(OURS), seconds.get(YARDSTICK))
 
 
 def scaling(axes: dict[str, Any]) -> str:
@@ -189,7 +247,10 @@ def curve(sizes: dict[str, Any]) -> str:
     )
     wanted += (("MB", lambda f: f"{f['bytes'] / 2**20:.0f}"),)
     header = ["", *[f"{PEERS[name].title}, {what}" for what, _ in wanted for name in names]]
-    rows = [[size, *[show(sizes[size][n]) for _, show in wanted for n in names]] for size in sorted(sizes, key=int)]
+    rows = [
+        [size, *[show(sizes[size][n]) if n in sizes[size] else "–" for _, show in wanted for n in names]]
+        for size in sorted(sizes, key=int)
+    ]
     return table(header, rows)
 
 

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.client import ROOT, Worker, WorkerError, environment
-from benchmarks.measure import PAUSE, Log, rotated
+from benchmarks.measure import PAUSE, TOGETHER, Log, rotated, warmed_up
 from benchmarks.peers import LATENCY, PEERS
 from benchmarks.workloads import find
 
 SINGLE_CALLS, FIRST_EPOCH = "tiny_mlp", "mnist_mlp"
 """The workloads that these measures are taken on."""
-CALLS, IMPORTS = 300, 5
+CALLS = 300
 TIMED_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 Figures = dict[str, list[float]]
 
@@ -24,30 +24,25 @@ Figures = dict[str, list[float]]
 def all_measures(peers: Sequence[str], rounds: int, steps: int | None, log: Log) -> dict[str, Any]:
     """Seconds by measure, then by peer, one for each round."""
     single = [p for p in peers if p in LATENCY]
-    return {
-        "predict": latency("predict", single, rounds, log),
-        "train_on_batch": latency("train_on_batch", single, rounds, log),
-        "import": imports(peers, log),
-        **first_epochs(peers, rounds, steps, log),
-    }
-
-
-def latency(order: str, peers: Sequence[str], rounds: int, log: Log) -> Figures:
-    """Median seconds of one call; the first calls, which compile, do not count."""
     with ExitStack() as stack:
-        workers = {peer: stack.enter_context(Worker(peer, SINGLE_CALLS)) for peer in peers}
-        for worker in workers.values():
-            worker.ask("warm_up", steps=1)
-            worker.ask(order, calls=20)
-
-        def once(peer: str) -> float:
-            time.sleep(PAUSE)
-            return statistics.median(workers[peer].ask(order, calls=CALLS)["seconds"])
-
-        return alternated(order, peers, rounds, once, log)
+        workers, _, _ = warmed_up(stack, SINGLE_CALLS, single, 1, log, TOGETHER)
+        calls = {order: latency(order, workers, rounds, log) for order in ("predict", "train_on_batch")}
+    return {**calls, "import": imports(peers, rounds, log), **first_epochs(peers, rounds, steps, log)}
 
 
-def imports(peers: Sequence[str], log: Log) -> Figures:
+def latency(order: str, workers: dict[str, Worker], rounds: int, log: Log) -> Figures:
+    """Median seconds of one call; the first calls, which compile, do not count."""
+
+    def once(peer: str) -> float:
+        time.sleep(PAUSE)
+        return statistics.median(workers[peer].ask(order, calls=CALLS)["seconds"])
+
+    for peer in workers:
+        once(peer)
+    return alternated(order, list(workers), rounds, once, log)
+
+
+def imports(peers: Sequence[str], rounds: int, log: Log) -> Figures:
     """Seconds that the import takes in a fresh process."""
 
     def once(peer: str) -> float:
@@ -55,9 +50,10 @@ def imports(peers: Sequence[str], log: Log) -> Figures:
         done = subprocess.run(command, cwd=ROOT, env=environment(peer), capture_output=True, text=True, check=True)
         return float(done.stdout.split()[-1])
 
-    for peer in peers:
+    own = [peer for peer in peers if not PEERS[peer].options]  # the others import the same
+    for peer in own:
         once(peer)  # files that were not read yet
-    return alternated("import", peers, IMPORTS, once, log)
+    return alternated("import", own, rounds, once, log)
 
 
 def first_epochs(peers: Sequence[str], rounds: int, steps: int | None, log: Log) -> dict[str, Figures]:
@@ -73,16 +69,17 @@ def first_epochs(peers: Sequence[str], rounds: int, steps: int | None, log: Log)
 
 
 def cache(peer: str, folder: str) -> dict[str, str]:
-    """The environment that has a peer keep what it compiles; nothing for those that cannot."""
+    """The environment that has a peer keep all that it compiles in a folder; nothing for those that cannot."""
     if peer == "torch-compile":
         return {"TORCHINDUCTOR_CACHE_DIR": folder}
     everything = {"MIN_COMPILE_TIME_SECS": "0", "MIN_ENTRY_SIZE_BYTES": "-1"}
     settings = {f"JAX_PERSISTENT_CACHE_{name}": value for name, value in everything.items()}
-    return {"JAX_COMPILATION_CACHE_DIR": folder, **settings} if PEERS[peer].on_jax else {}
+    own = {"KJAX_COMPILATION_CACHE": folder} if peer == "kjax" else {}
+    return {"JAX_COMPILATION_CACHE_DIR": folder, **settings, **own} if PEERS[peer].on_jax else {}
 
 
 def in_empty_cache(peer: str, steps: int) -> float:
-    """PyTorch's compiler always caches: it gets an empty folder. JAX does not, unless asked to."""
+    """PyTorch's compiler always caches: it gets an empty folder. The others compile without a cache."""
     with tempfile.TemporaryDirectory() as folder:
         return first_epoch(peer, cache(peer, folder) if peer == "torch-compile" else {}, steps)
 

@@ -22,6 +22,8 @@ from benchmarks import peers, workloads
 from benchmarks.spec import without_dropout
 
 CHECKED_STEPS = 5
+LONGEST = 1.0
+"""Seconds that a series of single calls may take."""
 
 
 class Held:
@@ -29,6 +31,7 @@ class Held:
 
     def __init__(self, name: str, workload: workloads.Workload):
         self.name, self.workload, self.peer, self.data = name, workload, None, None
+        self.busy = 0.0
 
     def built(self) -> Any:
         self.peer = self.peer or peers.make(self.name, self.workload)
@@ -54,8 +57,19 @@ def warm_up(held: Held, steps: int) -> dict[str, Any]:
 def epoch(held: Held) -> dict[str, Any]:
     """Trains once over the data."""
     began, busy = time.perf_counter(), time.process_time()
-    loss = held.peer.epoch(held.data)
-    return {"seconds": time.perf_counter() - began, "busy": time.process_time() - busy, "loss": float(loss)}
+    loss = float(held.peer.epoch(held.data))
+    seconds, idle, held.busy = time.perf_counter() - began, busy - held.busy, time.process_time()
+    return {"seconds": seconds, "busy": held.busy - busy, "idle": idle, "loss": loss}
+
+
+def profile(held: Held, folder: str) -> dict[str, Any]:
+    """Trains once over the data while JAX's profiler writes into a folder."""
+    import jax
+
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    with jax.profiler.trace(folder, profiler_options=options):
+        return epoch(held)
 
 
 def predict(held: Held, calls: int) -> dict[str, Any]:
@@ -71,9 +85,9 @@ def train_on_batch(held: Held, calls: int) -> dict[str, Any]:
 
 
 def each(function: Any, calls: int) -> list[float]:
-    """How long each call takes."""
+    """How long each call takes; fewer calls where they take over a second together."""
     times = [time.perf_counter()]
-    for _ in range(calls):
+    while len(times) <= calls and times[-1] - times[0] < LONGEST:
         function()
         times.append(time.perf_counter())
     return np.diff(times).tolist()
@@ -87,7 +101,7 @@ def peak(held: Held, size: int = 2048, repeats: int = 5) -> dict[str, Any]:
     a = jnp.asarray(np.random.default_rng(0).random((size, size), dtype=np.float32))
     product = jax.jit(jnp.matmul)
     seconds = each(lambda: jax.block_until_ready(product(a, a)), repeats + 1)
-    return {"flops": 2 * size**3 / min(seconds[1:])}
+    return {"flops": 2 * size**3 / min(seconds[1:]), "device": jax.devices()[0].device_kind}
 
 
 def memory(held: Held) -> dict[str, Any]:
@@ -96,17 +110,12 @@ def memory(held: Held) -> dict[str, Any]:
     return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
-def busy(held: Held) -> dict[str, Any]:
-    """The processor time taken so far: an idle worker's must not grow."""
-    return {"seconds": time.process_time()}
-
-
 def versions(held: Held) -> dict[str, Any]:
     """Of the packages that count for this peer."""
     return {name: version({"tensorflow": "tensorflow-cpu"}.get(name, name)) for name in peers.PEERS[held.name].packages}
 
 
-ORDERS = {f.__name__: f for f in (check, warm_up, epoch, predict, train_on_batch, peak, memory, busy, versions)}
+ORDERS = {f.__name__: f for f in (check, warm_up, epoch, profile, predict, train_on_batch, peak, memory, versions)}
 
 
 def answer(held: Held, line: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def find(name: str) -> Workload:
 
 @functools.cache
 def scaled(axis: str, size: int) -> Workload:
-    """A multilayer perceptron of two layers of 256 units, batch 128, 32 steps, but for one axis."""
+    """A multilayer perceptron of two layers of 256 units, batch 128, 64 steps, but for one axis."""
     width, depth = (size if axis == "width" else 256), (size if axis == "depth" else 2)
-    batch, steps = (size if axis == "batch_size" else 128), (size // 128 if axis == "dataset_size" else 32)
+    batch, steps = (size if axis == "batch_size" else 128), (size // 128 if axis == "dataset_size" else 64)
     return Workload(f"{axis} {size}", mlp(*[width] * depth), (256,), 10, batch, steps)

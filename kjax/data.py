@@ -71,14 +71,19 @@ def _from_objects(array: np.ndarray, value: Any, name: str) -> np.ndarray:
             return array.astype("float64")
         except (TypeError, ValueError):
             pass
-    columns = (
-        [str(c) for c, d in value.dtypes.items() if d.kind not in "biuf"]
-        if hasattr(value, "dtypes") and value.ndim == 2
-        else []
-    )
+    columns = text_columns(value)
     where = f" in column {', '.join(columns)}" if columns else ""
     what = f"text ({text!r})" if text is not None else "objects that are no numbers"
     raise TypeError(f"{name} holds {what}{where}; turn it into numbers first, e.g. codes for categories")
+
+
+def text_columns(frame: Any) -> list[str]:
+    """The columns of a pandas or polars frame that hold no numbers; none of anything else."""
+    if type(frame).__module__.startswith("polars"):
+        return [name for name, dtype in frame.schema.items() if not (dtype.is_numeric() or str(dtype) == "Boolean")]
+    if not hasattr(frame, "dtypes") or frame.ndim != 2:
+        return []
+    return [str(name) for name, dtype in frame.dtypes.items() if dtype.kind not in "biuf"]
 
 
 def _kind(array: np.ndarray) -> str:
@@ -171,6 +176,9 @@ def class_weights(y: Any, class_weight: dict[int, float] | None, sample_weight: 
         return sample_weight
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight is a dict from class to weight, e.g. {{0: 1.0, 1: 5.0}}; got {class_weight!r}")
+    for label, weight in class_weight.items():
+        if not all(isinstance(v, int | float | np.number) for v in (label, weight)):
+            raise TypeError(f"class_weight is a dict from class numbers to weights; got {label!r}: {weight!r}")
     y = np.asarray(y)
     classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(len(y))
     if classes.ndim > 1:

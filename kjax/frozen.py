@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
+from kjax.tracebacks import shorten
+
 F = TypeVar("F", bound=Callable)
 
 
@@ -48,7 +50,7 @@ def look_up(identifier: Any, names: dict[str, Any], kind: str, example: str) -> 
 
 
 def explained(function: F) -> F:
-    """Makes a function name the right word for a misspelt keyword argument.
+    """Makes a function name the right word for a misspelt keyword argument, and its errors short.
 
     >>> explained(lambda epochs=1: None)(epoch=3)
     Traceback (most recent call last):
@@ -59,9 +61,13 @@ def explained(function: F) -> F:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            refuse_unknown(kwargs, known, function.__name__)
-        return function(*args, **kwargs)
+        try:
+            if kwargs:
+                refuse_unknown(kwargs, known, function.__name__)
+            return function(*args, **kwargs)
+        except Exception as error:
+            shorten(error)
+            raise
 
     return checked  # type: ignore[return-value]
 

@@ -10,6 +10,7 @@ from kjax import losses, metrics
 from kjax.dtypes import widened
 from kjax.frozen import suggest
 from kjax.nn.compose import Serial, split_activation
+from kjax.nn.errors import noting, shapes
 from kjax.nn.graph import Graph, headless
 from kjax.nn.layer import Layer
 from kjax.nn.mask import on_values, unmask
@@ -48,7 +49,32 @@ class Head(NamedTuple):
             return jnp.zeros((), jnp.float32), y_pred, counted
         on_logits = activation and losses.on_logits(self.loss, activation)
         given = value if on_logits else y_pred
-        return losses.mean_loss(on_logits or self.loss, y, given, weight, counted), y_pred, counted
+        with self.noting("loss", self.loss, y, y_pred):
+            return losses.mean_loss(on_logits or self.loss, y, given, weight, counted), y_pred, counted
+
+    def noting(self, what: str, function: Any, y: Any, y_pred: Any) -> Any:
+        """Lets errors say that they arose in this loss or metric."""
+        name = getattr(function, "__name__", None) or repr(function)
+        where = f" of the output {self.name!r}" if self.name else ""
+        return noting(lambda: f"{what} {name!r}{where}, called with y_true {shapes(y)}, y_pred {shapes(y_pred)}")
+
+    def updated(self, metric: Any, total: Any, y: Any, y_pred: Any, weight: Any) -> Any:
+        """A metric's sums after one more batch."""
+        with self.noting("metric", getattr(metric, "function", None) or metric, y, y_pred):
+            return metric.update(total, y, y_pred, weight)
+
+    def by_rows(self, y: Any, y_pred: Any, bound: dict[str, Any]) -> bool:
+        """Whether the loss and the metrics that are means give a value per example."""
+        means = [
+            ("metric", m.function if hasattr(m, "function") else m, m.values)
+            for m in bound.values()
+            if isinstance(m, metrics.MeanMetric)
+        ]
+        for what, named, function in [*([] if self.loss is None else [("loss", self.loss, self.loss)]), *means]:
+            with self.noting(what, named, y, y_pred):
+                if jax.eval_shape(function, y, y_pred).ndim == 0:
+                    return False
+        return True
 
 
 def real(valid: Any, mask: Any, y: Any) -> Any:

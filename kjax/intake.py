@@ -14,8 +14,8 @@ from kjax.supply import supply
 def for_fit(
     model: Any, x: Any, y: Any, sample_weight: Any, batch_size: int | None, epochs: int, shuffle: Any,
     class_weight: Any, finite: bool, split: float, steps: int | None, workers: int,
-) -> tuple[Source, Source | None]:  # fmt: skip
-    """The data to train on, and those that `validation_split` holds out; the arguments are `fit`'s.
+) -> tuple[Source, Any]:  # fmt: skip
+    """The data to train on, and the arrays that `validation_split` holds out; the arguments are `fit`'s.
 
     Raises:
         ValueError, TypeError: something does not fit, or goes with the other kind of data.
@@ -23,11 +23,7 @@ def for_fit(
     if not is_stream(x):
         return for_fit_on_arrays(model, x, y, sample_weight, batch_size, shuffle, class_weight, finite, split, steps)
     refuse_beside_stream("fit", x, y=y, sample_weight=sample_weight, validation_split=split or None)
-    if epochs > 1 and steps is None and hasattr(x, "__next__"):
-        raise ValueError(
-            f"fit: a generator gives its batches once, which is no data for {epochs} epochs: say how many steps make "
-            "an epoch, steps_per_epoch=…, or give the function that makes it, fit(batches) instead of fit(batches())"
-        )
+    refuse_used_up(x, epochs, steps, "steps_per_epoch", "fit(batches) instead of fit(batches())")
     prepare = functools.partial(batches.from_stream, model, class_weight=class_weight, finite=finite)
     found = supply(x, steps, shuffle, True, workers, batch_size)
     return StreamSource(found, prepare, "x", steps), None
@@ -36,7 +32,7 @@ def for_fit(
 def for_fit_on_arrays(
     model: Any, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: Any, class_weight: Any,
     finite: bool, split: float, steps: int | None,
-) -> tuple[Source, Source | None]:  # fmt: skip
+) -> tuple[Source, Any]:  # fmt: skip
     """The same for arrays."""
     data, held_out = batches.checked(model, x, y, sample_weight), None
     if split:
@@ -44,21 +40,21 @@ def for_fit_on_arrays(
     data = batches.class_weighted(model, data, class_weight)
     if finite:
         batches.check_finite(data)
-    size = batch_size or 32
-    return ArraySource(data, size, shuffle, steps), None if held_out is None else ArraySource(held_out, size)
+    return ArraySource(data, batch_size or 32, shuffle, steps), held_out
 
 
 def for_validation(
-    model: Any, data: Any, batch_size: int | None, own_size: int | None, steps: int | None, workers: int = 1
+    model: Any, data: Any, batch_size: int | None, own_size: int | None, steps: int | None, passes: int
 ) -> Source:
-    """The data that `validation_data` brings.
+    """What to validate on, in so many passes.
 
     Args:
         batch_size: for arrays.
         own_size: what was said about validation alone, if anything.
     """
     if is_stream(data):
-        return stream(model, data, "validation_data", own_size, steps, "validation_steps", workers)
+        refuse_used_up(data, passes, steps, "validation_steps", "validation_data=batches instead of batches()")
+        return stream(model, data, "validation_data", own_size, steps, "validation_steps", 1)
     if not isinstance(data, list | tuple) or len(data) not in (2, 3):
         raise ValueError(
             "validation_data is (x, y) or (x, y, sample_weight), or a generator or loader of such batches; got "
@@ -85,6 +81,15 @@ def stream(
     """A stream of batches that are not to be trained on."""
     prepare = functools.partial(batches.from_stream, model)
     return StreamSource(supply(data, steps, False, False, workers, batch_size), prepare, name, steps, steps_name)
+
+
+def refuse_used_up(data: Any, passes: int, steps: int | None, steps_name: str, instead: str) -> None:
+    """Refuses a generator where there are to be several passes."""
+    if passes > 1 and steps is None and hasattr(data, "__next__"):
+        raise ValueError(
+            f"fit: a generator gives its batches once, but there are to be {passes} passes over them: say how many "
+            f"steps make one, {steps_name}=…, or give the function that makes it, {instead}"
+        )
 
 
 def refuse_beside_stream(owner: str, x: Any, **given: Any) -> None:

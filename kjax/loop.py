@@ -3,6 +3,7 @@
 import _signal as signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, which takes 15 µs
 import contextlib
 import dataclasses
+import functools
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from kjax import resume
 from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
 from kjax.compiled import Compiled
+from kjax.faults import Watch
 from kjax.progress import Progress
 from kjax.sources import Source
 
@@ -89,10 +91,11 @@ class Pass:
         self, compiled: Compiled, state: Any, source: Source, key: Any = None, epoch: int = 0, first: int = 0,
         totals: Any = None,
     ):  # fmt: skip
-        self._sums = compiled.sums(state, source.batch)
+        self.sums = compiled.sums(state, source.batch)
+        self.examples = functools.partial(source.examples, key, epoch) if hasattr(source, "examples") else None
         self.steps, self.first = source.steps, first
-        self.blocks = source.blocks(key, epoch, first, self._sums.takes_padding)
-        self.totals = self._sums.empty()
+        self.blocks = source.blocks(key, epoch, first, self.sums.takes_padding)
+        self.totals = self.sums.empty()
         if totals is not None:
             self.totals = jax.tree.unflatten(jax.tree.structure(self.totals), jax.tree.leaves(totals))
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
@@ -116,7 +119,7 @@ class Pass:
     def logs(self) -> dict[str, float]:
         """The loss and metrics so far, fetched from the device once."""
         if self._fetched[0] is not self.totals:
-            self._fetched = self.totals, self._sums.logs(self.totals)
+            self._fetched = self.totals, self.sums.logs(self.totals)
         return dict(self._fetched[1])
 
 
@@ -136,8 +139,9 @@ class Pace:
 
 
 def fit(
-    model: Any, source: Source, validation: Source | None, plan: Plan, verbose: int, callbacks: Sequence[Callback]
-) -> History:
+    model: Any, source: Source, validation: Source | None, plan: Plan, verbose: int, callbacks: Sequence[Callback],
+    check_finite: bool = False,
+) -> History:  # fmt: skip
     """Trains `model` and returns the history; Ctrl-C ends it after the step at hand."""
     history = History()
     known = known_logs(model, validation is not None, callbacks)
@@ -145,17 +149,19 @@ def fit(
     hooks = Hooks([*callbacks, history], model, "fit", about)
     run = Run(plan, hooks.callbacks, plan.initial_epoch)
     pace, progress = Pace(verbose, hooks.single("train")), Progress(plan.epochs, verbose)
+    watch = Watch(model, hooks, check_finite)
     model.stop_training = False
-    with interruptible() as interrupted, contextlib.closing(progress), hooks.leaving(run):
+    with interruptible(model) as interrupted, contextlib.closing(progress), hooks.leaving(run):
         _begin(model, run, hooks)
         try:
             while run.epoch < plan.epochs and not model.stop_training:
-                _train(model, source, run, pace, hooks, progress, interrupted)
+                _train(model, source, run, pace, hooks, progress, watch, interrupted)
                 run.logs = run.logs | _validate(model, validation, run, hooks, interrupted)
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
                 hooks.call_run("rest", run)
+            watch.end()
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
         hooks.call("on_train_end", logs=run.logs)
@@ -196,8 +202,9 @@ def sizes(source: Source, batch_size: int, verbose: int) -> dict[str, Any]:
 
 
 def _train(
-    model: Any, source: Source, run: Run, pace: "Pace", hooks: Hooks, progress: Progress, interrupted: Callable
-) -> None:
+    model: Any, source: Source, run: Run, pace: "Pace", hooks: Hooks, progress: Progress, watch: Watch,
+    interrupted: Callable,
+) -> None:  # fmt: skip
     """What is left of an epoch, or up to where a callback stops it; leaves the means over it in `run.logs`."""
     if run.step == 0:
         run.began = int(model.state.step)
@@ -208,15 +215,20 @@ def _train(
     for steps, batches, padded in epoch.dispatches(pace, interrupted):
         interrupted()
         hooks.call_each("on_train_batch_begin", steps)
+        if watch.before(run.epoch, epoch, steps, batches, padded):
+            break
         arguments = model.state, epoch.totals, *batches
         model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
         run.step, run.totals = steps.stop, epoch.totals
+        if watch.after(epoch.totals):
+            break
         _report(epoch, progress, hooks, "on_train_batch_end", steps)
         hooks.call_run("rest", run)
         if model.stop_training:
             break
     model.stop_training = model.stop_training or source.ended
     run.logs = epoch.logs()
+    watch.end(run.logs["loss"])
 
 
 def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: range) -> None:
@@ -247,11 +259,11 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Any]:
+def interruptible(model: Any) -> Iterator[Any]:
     """Ctrl-C waits for the step at hand: the yielded function raises it. A second Ctrl-C does not wait.
 
     Without this, an interrupt could fall between the step, which gives up the old state's memory, and the moment
-    when the model takes the new one.
+    when the model takes the new one. There the second one waits, too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -261,7 +273,7 @@ def interruptible() -> Iterator[Any]:
 
     def note(number: int, frame: Any) -> None:
         pressed.append(number)
-        if len(pressed) > 1:
+        if len(pressed) > 1 and not any(array.is_deleted() for array in jax.tree.leaves(model.state)):
             raise KeyboardInterrupt
 
     def check() -> None:

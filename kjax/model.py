@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 
 from kjax import batches, intake, loop
+from kjax.arguments import check_plan, require_verbose
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
 from kjax.callbacks.base import listed as listed_callbacks
 from kjax.compiled import Compiled, restarted
-from kjax.frozen import explained, require_int
+from kjax.frozen import explained
 from kjax.heads import names_in
 from kjax.naming import listed
-from kjax.network import override
 from kjax.nn.graph import Graph, donors
 from kjax.nn.layer import merge
 from kjax.precision import LossScale
 from kjax.predictor import Predictor
 from kjax.progress import Progress
 from kjax.savable import Savable
+from kjax.sources import Source
+from kjax.subclass import override
 from kjax.train import Trainer
 
 
@@ -152,12 +154,12 @@ class Model(Savable, Predictor):
         self.sample_weight_mode = sample_weight_mode
         weights = 1.0 if loss_weights is None else loss_weights
         before = self._precision
-        self._trainer = Trainer(
-            self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision
-        )
+        trainer = Trainer(self.net, loss, optimizer, metrics or (), weights, objective=objective, precision=precision)
         self._log.expect_changes()
-        if self._state is not None:
-            self._state = restarted(self._trainer, self._state, self._spec if self._precision != before else None)
+        state = self._state
+        if state is not None:
+            state = restarted(trainer, state, self._spec if trainer.precision != before else None)
+        self._trainer, self._state = trainer, state  # at once: Ctrl-C in between would leave half
 
     def _name_outputs(self) -> None:
         """Where a loss of one's own names no outputs, the network's outputs do, once they are known."""
@@ -234,26 +236,22 @@ class Model(Savable, Predictor):
             "fit", batch_size=batch_size, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
             validation_batch_size=validation_batch_size, workers=workers,
         )  # fmt: skip
-        self._check_counts(epochs, initial_epoch, verbose, validation_freq)
+        check_plan(epochs, initial_epoch, verbose, shuffle, validation_freq)
         callbacks = listed_callbacks(callbacks, "fit")
-        source, held_out = intake.for_fit(
+        source, last = intake.for_fit(
             self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
             0.0 if validation_data is not None else validation_split, steps_per_epoch, workers,
         )  # fmt: skip
-        if validation_data is not None:
-            size = validation_batch_size or batch_size
-            held_out = intake.for_validation(self, validation_data, size, validation_batch_size, validation_steps)
         plan = loop.Plan(source.size, epochs, initial_epoch, shuffle, validation_freq)
+        held_out: Source | None = None
+        validation_data = last if validation_data is None else validation_data
+        if validation_data is not None:
+            size, passes = validation_batch_size or batch_size, sum(map(plan.validates, range(initial_epoch, epochs)))
+            held_out = intake.for_validation(
+                self, validation_data, size, validation_batch_size, validation_steps, passes
+            )
         with contextlib.closing(source), contextlib.closing(held_out or source):
-            return loop.fit(self, source, held_out, plan, verbose, callbacks)
-
-    def _check_counts(self, epochs: Any, initial_epoch: Any, verbose: Any, validation_freq: Any) -> None:
-        require_int(epochs, "epochs", "fit", least=0)
-        require_int(initial_epoch, "initial_epoch", "fit", least=0)
-        if verbose not in (0, 1, 2):
-            raise ValueError(f"fit: verbose is 0, 1 or 2; got {verbose!r}")
-        for number in validation_freq if isinstance(validation_freq, list | tuple | set) else [validation_freq]:
-            require_int(number, "validation_freq (a number, or a list of epochs from 1)", "fit")
+            return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
 
     @explained
     def evaluate(
@@ -276,6 +274,7 @@ class Model(Savable, Predictor):
         rest is as for `fit`, streams too.
         """
         intake.check_counts("evaluate", batch_size=batch_size, steps=steps, workers=workers)
+        require_verbose(verbose, "evaluate")
         source = intake.for_evaluate(self, x, y, sample_weight, batch_size, steps, workers)
         about = loop.sizes(source, source.size, verbose)
         hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
@@ -297,7 +296,7 @@ class Model(Savable, Predictor):
     ) -> Any:
         """One step on one batch: the loss before it, or a list of the loss and the metrics."""
         batch = batches.class_weighted(self, batches.checked(self, x, y, sample_weight), class_weight)
-        with loop.interruptible() as interrupted:
+        with loop.interruptible(self) as interrupted:
             self.state, logs = self.compiled.train_step(self.state, batch)
             interrupted()
         return self._named(logs, return_dict)

@@ -1,7 +1,7 @@
 """What can be asked of a pure network, and changed in it, without weights."""
 
 import fnmatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,15 @@ from kjax.nn.compose import Serial
 from kjax.nn.container import all_layers
 from kjax.nn.graph import Graph
 from kjax.nn.layer import Layer
+from kjax.train import Trainer, TrainState
+
+
+class Functional(NamedTuple):
+    """The pure pieces of a model; `trainer` is None before `compile`."""
+
+    net: Layer
+    trainer: Trainer | None
+    state: TrainState
 
 
 def with_trainable(layer: Layer, pattern: str, value: bool, path: str = "") -> tuple[Any, int]:

@@ -1,9 +1,8 @@
 """A network with its weights: what can be asked of it before it is trained for anything."""
 
-import inspect
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,26 +12,18 @@ from kjax import data as arrays
 from kjax import summary
 from kjax.compile_report import CompileLog, CompileReport
 from kjax.compiled import Compiled, first_optimizer_state, first_state, outputs
-from kjax.frozen import suggest, tuples
+from kjax.frozen import explained, suggest
 from kjax.heads import in_order, in_precision, input_names
 from kjax.layer_view import LayerView
-from kjax.nets import declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
-from kjax.nn.composite import Body, Objective
+from kjax.nets import Functional, declared, fixed_batch, open_shapes, shapes, with_trainable, without_carry
 from kjax.nn.container import named_layers
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.nn.node import call_on_nodes
 from kjax.precision import Precision
+from kjax.subclass import body
 from kjax.train import Trainer, TrainState
 from kjax.weights import Path, fitted, label, look_up, put, read, weight_paths, write
-
-
-class Functional(NamedTuple):
-    """The pure pieces of a model; `trainer` is None before `compile`."""
-
-    net: Layer
-    trainer: Trainer | None
-    state: TrainState
 
 
 class Network:
@@ -126,6 +117,7 @@ class Network:
         """The layers of the network, blocks opened, each with its weights."""
         return [LayerView(self, path, layer) for path, layer in named_layers(self.net)]
 
+    @explained
     def get_layer(self, name: str | None = None, index: int | None = None) -> LayerView:
         """One layer by name or by position.
 
@@ -160,6 +152,7 @@ class Network:
         _ = self.state
         return shapes(self._output)
 
+    @explained
     def build(self, input_shape: Any) -> None:
         """Makes the weights for inputs of this shape, batch axis (None) included, as Keras's `build`."""
         shape = tuple(input_shape) if isinstance(input_shape, list | tuple) else (None, input_shape)
@@ -171,15 +164,15 @@ class Network:
         spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct((fixed_batch(self.net), *a.shape[1:]), a.dtype), spec)
         init = self._log.calls(first_state)
         state = init(self.net, self._trainer, self.seed, spec)
-        self._state = self._with_donations(state) if self._donors else state
-        self._settle(spec)
+        self._settle(spec, self._with_donations(state) if self._donors else state)
 
-    def _settle(self, spec: Any) -> None:
-        """Notes what follows from a new state for such inputs."""
+    def _settle(self, spec: Any, state: TrainState) -> None:
+        """Takes a new state for such inputs, and what follows from it; the state last, lest Ctrl-C leave half."""
         net = in_precision(self.net, self._precision)
-        self._spec, self._paths = spec, weight_paths(net, spec)
+        paths, output = weight_paths(net, spec), plain(net.output(state.params, state.state, spec))
+        self._spec, self._paths, self._output = spec, paths, output
         self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
-        self._output = plain(net.output(self.state.params, self.state.state, spec))
+        self._state = state
 
     def _with_donations(self, state: TrainState) -> TrainState:
         """The state with the weights that models used as layers bring."""
@@ -246,6 +239,7 @@ class Network:
 
     # Which weights are trained.
 
+    @explained
     def freeze(self, pattern: str = "*") -> None:
         """Keeps the weights of some layers as they are: they cost no gradient and no optimizer memory.
 
@@ -259,6 +253,7 @@ class Network:
         """
         self._set_trainable(pattern, False)
 
+    @explained
     def unfreeze(self, pattern: str = "*") -> None:
         """Trains them again; see `freeze`."""
         self._set_trainable(pattern, True)
@@ -277,12 +272,11 @@ class Network:
         if not count:
             names = [path for path, _ in named_layers(self.net)]
             raise ValueError(f"no layer is called {pattern!r}.{suggest(pattern, names)}")
-        self._net = net
         self._log.expect_changes()
-        if self._trainer is not None:
-            self._trainer = self._trainer.replace(net=net)
-        if self._state is not None and self._trainer is not None:
-            self._state = self._state.replace(opt_state=first_optimizer_state(self._trainer, self._state.params))
+        trainer, state = self._trainer and self._trainer.replace(net=net), self._state
+        if state is not None and trainer is not None:
+            state = state.replace(opt_state=first_optimizer_state(trainer, state.params))
+        self._net, self._trainer, self._state = net, trainer, state
 
     # Showing and keeping it.
 
@@ -304,6 +298,7 @@ class Network:
         """Copies of all arrays, layer by layer, kernel before bias, as Keras orders them."""
         return [np.array(weight) for weight in self.weights]
 
+    @explained
     def set_weights(self, values: Any) -> None:
         """Takes arrays in the order of `get_weights`.
 
@@ -313,10 +308,12 @@ class Network:
         _ = self.state
         self._set_arrays(self._paths, values)
 
+    @explained
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes all arrays to a safetensors file, whole or not at all, under names like `dense/kernel`."""
         write(path, dict(zip(map(label, self._built_paths()), self.get_weights(), strict=True)))
 
+    @explained
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Reads what `save_weights` wrote.
 
@@ -332,6 +329,7 @@ class Network:
         """The pure pieces: the net, the trainer, and a copy of the state that training the model leaves alone."""
         return Functional(self.net, self._trainer, jax.tree.map(jnp.copy, self.state))
 
+    @explained
     def load_state(self, state: TrainState) -> None:
         """Takes the state back from a loop of your own; a copy, so that both can train on.
 
@@ -356,32 +354,3 @@ class Network:
         for path, value in zip(paths, fitted(values, self._arrays(paths), names), strict=True):
             trees = put(trees, path, value)
         self._state = self.state.replace(**trees)
-
-
-def members(model: Network) -> dict[str, Any]:
-    """The attributes that a subclass gave itself."""
-    own = ("name", "seed", "stop_training", "sample_weight_mode")
-    return {name: value for name, value in vars(model).items() if name[0] != "_" and name not in own}
-
-
-def body(model: Network) -> tuple[Layer, dict[str, Network]]:
-    """The layer that a subclass with a `call` is, and the models among its members by name."""
-    donors = {name: value for name, value in members(model).items() if isinstance(value, Network)}
-    found = {name: donors[name].as_layer() if name in donors else tuples(v) for name, v in members(model).items()}
-    return Body(owner=type(model), members=tuple(found.items())), donors
-
-
-def override(model: Network) -> Objective | None:
-    """The loss that a subclass defines, as a pure function that is equal for equal members."""
-    function = getattr(type(model), "compute_loss", None)
-    if function is None:
-        return None
-    known = inspect.signature(function).parameters
-    missing = [name for name in ("x", "y", "y_pred", "sample_weight") if name not in known]
-    if missing:
-        raise TypeError(
-            f"{type(model).__name__}.compute_loss takes (self, x, y, y_pred, sample_weight); it lacks "
-            f"{', '.join(missing)}"
-        )
-    plain_ = {name: tuples(v) for name, v in members(model).items() if not isinstance(v, Network)}
-    return Objective(owner=type(model), members=tuple(plain_.items()))

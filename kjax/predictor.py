@@ -9,6 +9,7 @@ import numpy as np
 
 from kjax import batches, intake
 from kjax import data as arrays
+from kjax.arguments import require_verbose
 from kjax.callbacks.base import Callback, Hooks
 from kjax.compiled import inner_outputs
 from kjax.frozen import explained, suggest
@@ -46,6 +47,7 @@ class Predictor(Network):
             workers, max_queue_size, use_multiprocessing: as for `fit`.
         """
         intake.check_counts("predict", batch_size=batch_size, steps=steps, workers=workers)
+        require_verbose(verbose, "predict")
         if is_stream(x):
             found = supply(x, steps, False, False, workers, batch_size)
             return self._predict_stream(found, steps, verbose, callbacks)
@@ -84,16 +86,19 @@ class Predictor(Network):
         hooks.call("on_predict_end")
         return found
 
+    @explained
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, of just this size."""
         x = self._input(x)
         return on_host(self.outputs(self.state.params, self.state.state, x))
 
+    @explained
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """The class of each example: the largest output, or whether a single output exceeds a half (then (n, 1))."""
         y = self.predict(x, batch_size, verbose)
         return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(np.int32)
 
+    @explained
     def activations(self, x: Any, names: Any = None) -> dict[str, np.ndarray]:
         """The outputs of inner layers for a batch, by name; the model stays as it is.
 

@@ -21,12 +21,12 @@ import numpy as np
 from kjax.compiled import first_state
 from kjax.frozen import is_int
 from kjax.model import Model
-from kjax.network import members
 from kjax.nn.compose import Serial
 from kjax.nn.composite import Body
 from kjax.nn.layer import Layer
 from kjax.schema import Reader, SavedModelError, Writer, brief, parse, refuse_unknown, table, text
 from kjax.sequential import Sequential
+from kjax.subclass import members
 from kjax.train import STATIC, Trainer
 from kjax.version import __version__
 from kjax.weights import contents, refuse_others, write
@@ -285,8 +285,7 @@ def restore(model: Model, spec: Any, impl: str | None, arrays: dict[str, np.ndar
         return jax.random.wrap_key_data(array, impl=impl) if is_key(spec) else array
 
     found = [put(name, own) for name, own in leaves(wanted).items()]
-    model._state = jax.tree.unflatten(jax.tree.structure(wanted), found)
-    model._settle(spec)
+    model._settle(spec, jax.tree.unflatten(jax.tree.structure(wanted), found))
 
 
 # The architecture alone.

@@ -94,6 +94,10 @@ class ArraySource:
     def close(self) -> None:
         """Nothing is left open."""
 
+    def examples(self, key: Any, epoch: int, step: int) -> np.ndarray:
+        """Which examples a step of the pass takes, by their numbers."""
+        return self.order(key, epoch)[step * self.size : (step + 1) * self.size]
+
     def order(self, key: Any, epoch: int = 0) -> np.ndarray:
         """The order of the examples in a pass, decided by the key."""
         n = self.samples

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +14,8 @@ from kjax.feed import Block
 from kjax.reader import Reader
 from kjax.supply import NOTHING, Supply, is_table
 
-ARRAYS = (list, tuple, dict, str, bytes, bytearray, memoryview, range, set, frozenset)
-"""Python's own containers: they hold the data itself."""
+ARRAYS = (Sequence, dict, set, frozenset)
+"""What holds the data itself: lists and their like, a column of a Hugging Face data set among them."""
 
 
 def is_stream(data: Any) -> bool:
@@ -51,11 +51,12 @@ class StreamSource:
         steps_name: str = "steps_per_epoch",
     ):  # fmt: skip
         self._supply, self._prepare, self._wanted, self._names = supply, prepare, steps, (name, steps_name)
-        raw = noted(supply.peek, "the first batch")
+        self._label = "the data" if name == "x" else name
+        raw = noted(supply.peek, f"the first batch of {self._label}")
         if raw is NOTHING:
             used = ": it is empty, or was used up before; make it anew" if supply.once else ": it is empty"
             raise ValueError(f"{name} gives no batch{used}")
-        first = said(prepare, raw, "the first batch")
+        first = said(prepare, raw, f"the first batch of {self._label}")
         self.size = rows(first)
         self.batch = jax.tree.map(self._spec, first)
         self.steps = supply.length if steps is None else steps
@@ -69,7 +70,8 @@ class StreamSource:
     def _is_even(self) -> bool:
         if self._supply.even is not None:
             return self._supply.even
-        last = rows(self._fitting(noted(self._supply.last, "the last batch"), "the last batch"))
+        what = f"the last batch of {self._label}"
+        last = rows(self._fitting(noted(self._supply.last, what), what))
         if self._wanted is None and self.steps is not None:
             self.samples = (self.steps - 1) * self.size + last
         return last == self.size
@@ -91,7 +93,7 @@ class StreamSource:
 
     def _checked(self, raws: Iterator[Any], first: int) -> Generator[Any, None, None]:
         """The batches, ready to be copied; errors say which one they are about."""
-        for raw, what in numbered(raws, first):
+        for raw, what in numbered(raws, first, self._label):
             yield self._fitting(raw, what)
 
     def _fitting(self, raw: Any, what: str) -> Any:
@@ -109,20 +111,22 @@ class StreamSource:
             self.steps = done
         elif done < self._wanted:
             self.ended = True
+            so = ", so training ends with this epoch" if steps_name == "steps_per_epoch" else ""
             warnings.warn(
-                f"{name} ended after {done} of {self._wanted} steps ({steps_name}={self._wanted}), so this is the last "
-                "pass over it: let it give more batches, or ask for fewer steps",
+                f"{name} ended after {done} of {self._wanted} steps ({steps_name}={self._wanted}){so}: let it give "
+                "more batches, or ask for fewer steps",
                 stacklevel=2,
             )
 
 
-def numbered(raws: Iterator[Any], first: int) -> Iterator[tuple[Any, str]]:
+def numbered(raws: Iterator[Any], first: int, label: str = "the data") -> Iterator[tuple[Any, str]]:
     """The batches, each with what messages call it."""
     for number in itertools.count(first):
-        raw = noted(lambda: next(raws, NOTHING), f"batch {number}")
+        what = f"batch {number} of {label}"
+        raw = noted(lambda: next(raws, NOTHING), what)
         if raw is NOTHING:
             return
-        yield raw, f"batch {number}"
+        yield raw, what
 
 
 def noted(get: Callable[[], Any], what: str) -> Any:
@@ -130,7 +134,7 @@ def noted(get: Callable[[], Any], what: str) -> Any:
     try:
         return get()
     except Exception as error:
-        error.add_note(f"The data raised this where {what} was asked for (batches of an epoch count from 0).")
+        error.add_note(f"Raised where {what} was asked for (batches count from 0 in each epoch).")
         raise
 
 
@@ -141,7 +145,7 @@ def said(prepare: Callable[[Any], Any], raw: Any, what: str) -> Any:
     except (ValueError, TypeError) as error:
         if type(error) not in (ValueError, TypeError):
             raise
-        raise type(error)(f"{what} of the data: {error}") from None
+        raise type(error)(f"{what}: {error}") from None
 
 
 def same_tree(batch: Any, spec: Any) -> tuple[Any, Any]:

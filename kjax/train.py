@@ -213,12 +213,8 @@ class Trainer(Frozen):
         """
         if self.objective is not None:
             return False
-        for head, own, bound, own_pred in zip(self.heads, y, self._bound(y, y_pred), y_pred, strict=True):
-            means = [m.values for m in bound.values() if isinstance(m, metrics.MeanMetric)]
-            functions = [*([] if head.loss is None else [head.loss]), *means]
-            if not all(jax.eval_shape(f, own, own_pred).ndim > 0 for f in functions):
-                return False
-        return True
+        columns = zip(self.heads, y, y_pred, self._bound(y, y_pred), strict=True)
+        return all(head.by_rows(*rest) for head, *rest in columns)
 
     @functools.cached_property
     def log_names(self) -> list[str]:
@@ -306,11 +302,12 @@ class Trainer(Frozen):
         values = dict(zip(self._loss_names, [outcome.loss, *own], strict=True))
         sums = {name: metrics.Mean().update(totals[name], value, count) for name, value in values.items()}
         y = self._matched(unpack(batch)[1], outcome.predictions)
-        for bound, *given, real in zip(
-            self._bound(y, outcome.predictions), y, outcome.predictions, outcome.counts, strict=True
+        bound = self._bound(y, outcome.predictions)
+        for head, kept, target, y_pred, real in zip(
+            self.heads, bound, y, outcome.predictions, outcome.counts, strict=True
         ):
             weight = None if real is None else real.astype(jnp.float32)
-            sums |= {name: metric.update(totals[name], *given, weight) for name, metric in bound.items()}
+            sums |= {name: head.updated(metric, totals[name], target, y_pred, weight) for name, metric in kept.items()}
         return sums
 
     def _logs(self, batch: Sequence[Any], outcome: Outcome, valid: Any) -> Logs:

@@ -8,6 +8,7 @@ import warnings
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("KJAX_FULL_TRACEBACK", "1")
 os.environ.setdefault("KJAX_COMPILATION_CACHE", "off")  # a run must not depend on the one before
 # Nearly all of the time goes into compiling small programs that run once.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")

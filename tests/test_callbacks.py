@@ -146,7 +146,7 @@ def test_nan_ends_training(capsys):
     x, y = data()
     model = made(kjax.optim.SGD(1e30))
     assert len(model.fit(x, y, epochs=50, verbose=0, callbacks=[callbacks.TerminateOnNaN()]).epoch) < 5
-    assert capsys.readouterr().out.count("so training ends") == 1
+    assert capsys.readouterr().out.count("ends training") == 1
     with pytest.raises(FloatingPointError, match="smaller learning rate"):
         model.fit(x, y, epochs=5, verbose=0, callbacks=[callbacks.TerminateOnNaN(raise_error=True)])
 

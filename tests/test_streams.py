@@ -132,7 +132,7 @@ def test_batches_of_a_graph_come_as_dicts_by_name():
     a, b = kjax.Input(shape=(4,), name="a"), kjax.Input(shape=(1,), name="b")
     made = kjax.Model([a, b], {"p": Dense(1)(a), "q": Dense(1)(b)})
     made.compile("sgd", {"p": "mse", "q": "mae"})
-    x, y, weight = data(40)
+    x, y, _ = data(40)
     flat = lambda: ({"a": u, "b": v, "p": v, "q": v} for u, v in batches(x, y))  # noqa: E731
     nested = lambda: (({"a": u, "b": v}, {"p": v, "q": v}) for u, v in batches(x, y))  # noqa: E731
     assert made.evaluate(flat, verbose=0) == made.evaluate(nested, verbose=0)
@@ -224,6 +224,8 @@ def test_validation_of_some_steps_begins_from_the_start_and_not_each_epoch():
     history = made.fit(x, y, validation_freq=[1, 5], validation_batch_size=8, **options).history
     assert len(history["val_loss"]) == 2
     assert history["val_loss"][-1] == made.evaluate(x[:16], y[:16], 8, 0)[0]
+    split = {"verbose": 0, "validation_split": 0.5, "validation_steps": 2, "validation_batch_size": 8}
+    assert made.fit(x, y, **split).history["val_loss"][-1] == made.evaluate(x[35:51], y[35:51], 8, 0)[0]
     streamed = made.evaluate(lambda: batches(x, y, 8), steps=2, verbose=0)
     np.testing.assert_allclose(streamed, made.evaluate(x[:16], y[:16], 8, 0), rtol=1e-6)
 
@@ -243,8 +245,9 @@ def test_arrays_take_steps_too():
 def traces(monkeypatch):
     counts = {"train_rows": 0, "eval_rows": 0}
     for name in counts:
+        original = getattr(train.Trainer, name)
 
-        def counted(*args, name=name, method=getattr(train.Trainer, name), **kwargs):
+        def counted(*args, name=name, method=original, **kwargs):
             counts[name] += 1
             return method(*args, **kwargs)
 
@@ -408,3 +411,21 @@ print("the end")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "the end\n"
+
+
+def test_weights_per_time_step_come_in_batches():
+    made = kjax.Sequential([Dense(1, input_shape=(3, 2))])
+    made.compile(kjax.optim.SGD(0.0), "mse", sample_weight_mode="temporal")
+    rng = np.random.default_rng(0)
+    x, y, weight = (rng.random(shape, np.float32) for shape in ((5, 3, 2), (5, 3, 1), (5, 3)))
+    value = (made.predict(x) - y)[..., 0] ** 2
+    got = made.evaluate(lambda: batches(x, y, 2, weight), verbose=0)
+    np.testing.assert_allclose(got, (value * weight).sum() / 15, rtol=1e-6)
+
+
+def test_the_older_names_take_generators():
+    made = model()
+    history = made.fit_generator(endless(), 3, 2, verbose=0, max_queue_size=4, workers=2, use_multiprocessing=True)
+    assert len(history.epoch) == 2 and int(made.state.step) == 6
+    assert made.evaluate_generator(endless(), 2) == made.evaluate(X, Y, verbose=0)
+    assert made.predict_generator(endless(), steps=2).shape == (32, 1)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from cases import MISTAKES
 
-from kjax import Model, Sequential, checkpoints, losses, metrics, nn, optim
+from kjax import Model, Sequential, callbacks, checkpoints, losses, metrics, nn, optim, utils
 from kjax.callbacks import BackupAndRestore, ProgbarLogger
 from kjax.layers import (
     Activation,
@@ -53,9 +53,19 @@ def init(layer, shape):
     return layer.init(jax.random.key(0), jnp.ones(shape))
 
 
+def stream():
+    yield X, Y
+
+
 class Broken(nn.Layer):
     def call(self, params, state, x, training, key):
         return x @ jnp.ones((99, 1)), state
+
+
+def _train_spoilt():
+    made = model()
+    made.set_weights([np.full_like(w, np.nan) for w in made.get_weights()])
+    made.fit(X, Y, verbose=0, check_finite=True)
 
 
 ROWS = {
@@ -175,7 +185,57 @@ ROWS = {
     "sample weights per step": (lambda: model().fit(X, Y, sample_weight=np.ones((8, 2))), ["sample_weight must have rank 1", "'temporal'"]),
     "class weights as a list": (lambda: classifier().fit(X, LABELS, class_weight=[1, 2, 3]), ["class_weight is a dict"]),
     "misspelt fit": (lambda: model().fit(X, Y, epoch=3), ["fit has no argument 'epoch'", "Did you mean 'epochs'?"]),
+    "a class for a callback": (lambda: model().fit(X, Y, callbacks=[callbacks.EarlyStopping]), ["fit: callbacks", "brackets, EarlyStopping(…)"]),
+    "a class for all callbacks": (lambda: model().evaluate(X, Y, callbacks=callbacks.Timer), ["evaluate: callbacks", "brackets, Timer(…)"]),
+    "callbacks as a number": (lambda: model().predict(X, callbacks=3), ["predict: callbacks", "got 3"]),
+    "callbacks by name": (lambda: model().fit(X, Y, callbacks="early_stopping"), ["fit: callbacks", "'early_stopping'"]),
+    "unknown shuffle": (lambda: model().fit(X, Y, shuffle="batches"), ["shuffle is True, False or 'batch'", "'batches'"]),
+    "verbose of evaluate": (lambda: model().evaluate(X, Y, verbose="yes"), ["evaluate: verbose is 0, 1 or 2", "'yes'"]),
+    "verbose of predict": (lambda: model().predict(X, verbose=7), ["predict: verbose", "7"]),
+    "class names as classes": (lambda: classifier().fit(X, LABELS, class_weight={"cat": 1.0}), ["class_weight", "class numbers", "'cat'"]),
+    "class weights as text": (lambda: classifier().fit(X, LABELS, class_weight={0: "2"}), ["class_weight", "0: '2'"]),
+    "weights by name": (lambda: model().fit(X, Y, sample_weight="balanced"), ["sample_weight holds text"]),
+    "text to predict": (lambda: model().predict("cat"), ["x holds text"]),
+    "nothing to predict": (lambda: model().predict(None), ["x is None"]),
+    "one example to train on": (lambda: model().train_on_batch(X[0], Y[0]), ["x has examples of shape ()", "x[None]"]),
+    "no y to train on": (lambda: model().train_on_batch(X, None), ["y is None"]),
+    "epochs below zero": (lambda: model().fit(X, Y, epochs=-1), ["fit: epochs", "-1"]),
+    "batch size as text": (lambda: model().evaluate(X, Y, batch_size="32"), ["evaluate: batch_size", "'32'"]),
+    "validation split as text": (lambda: model().fit(X, Y, validation_split="0.2"), ["validation_split", "'0.2'"]),
+    "validation data as an array": (lambda: model().fit(X, Y, validation_data=X), ["validation_data is (x, y)", "ndarray"]),
+    "weights that are not finite": (_train_spoilt, ["not finite before epoch 1, batch 1 of 1", "'dense/bias' holds nan"]),
     "callbacks that are none": (lambda: model().fit(X, Y, callbacks=[print]), ["callbacks", "Callback"]),
+    # Streams
+    "y beside a generator": (lambda: model().fit(stream(), Y), ["fit: y goes with arrays", "x is a generator", "the targets come with the batches"]),
+    "weights beside a generator": (lambda: model().fit(stream(), sample_weight=np.ones(8)), ["sample_weight goes with arrays", "(x, y, sample_weight)"]),
+    "split of a generator": (lambda: model().fit(stream(), validation_split=0.5), ["validation_split goes with arrays", "give validation_data"]),
+    "batch size of a generator": (lambda: model().fit(stream(), batch_size=8), ["batch_size is for arrays", "leave it out"]),
+    "y beside a generator in evaluate": (lambda: model().evaluate(stream(), Y), ["evaluate: y goes with arrays"]),
+    "two epochs of one generator": (lambda: model().fit(stream(), epochs=2), ["gives its batches once", "steps_per_epoch", "fit(batches) instead of fit(batches())"]),
+    "two validations on one generator": (lambda: model().fit(X, Y, epochs=2, validation_data=stream()), ["2 passes", "validation_steps", "validation_data=batches instead of batches()"]),
+    "a used generator": (lambda: model().fit(iter([])), ["x gives no batch", "used up before"]),
+    "an empty stream": (lambda: model().fit(lambda: iter([])), ["x gives no batch", "empty"]),
+    "an empty validation stream": (lambda: model().fit(X, Y, validation_data=lambda: iter([])), ["validation_data gives no batch"]),
+    "an empty stream to predict": (lambda: model().predict(iter([])), ["predict: x gives no batch"]),
+    "a generator of examples": (lambda: model().fit(zip(X, LABELS, strict=True)), ["the first batch of the data", "one example and no batch", "batch_size=32"]),
+    "a generator of dicts": (lambda: model().fit(iter([{"image": X, "label": Y}])), ["'image', 'label'", "which does not say", 'rename_columns({"image": "x", "label": "y"})']),
+    "a generator of arrays": (lambda: model().fit(iter([X])), ["a batch is (x, y) or (x, y, sample_weight)", "got ndarray"]),
+    "features of a stream": (lambda: model().fit(iter([(X[:, :3], Y)])), ["the first batch of the data: x has examples of shape (3,)"]),
+    "labels of a stream": (lambda: classifier().fit(iter([(X, LABELS + 1)])), ["the first batch of the data", "3"]),
+    "NaN of a stream when asked": (lambda: model().fit(iter([(X * np.nan, Y)]), check_finite=True), ["the first batch of the data: x holds NaN"]),
+    "validation stream of another shape": (lambda: model().fit(X, Y, validation_data=iter([(X[:, :2], Y)])), ["the first batch of validation_data: x", "(2,)", "(4,)"]),
+    "no steps": (lambda: model().fit(stream(), steps_per_epoch=0), ["fit: steps_per_epoch must be an integer of at least 1; got 0"]),
+    "fractional steps": (lambda: model().fit(X, Y, steps_per_epoch=8 / 4), ["fit: steps_per_epoch", "2.0"]),
+    "more steps than batches": (lambda: model().fit(X, Y, batch_size=4, steps_per_epoch=3), ["steps_per_epoch=3", "8 examples make 2 batches of 4"]),
+    "more validation steps": (lambda: model().fit(X, Y, validation_data=(X, Y), validation_steps=2), ["validation_steps=2", "1 batches of 8"]),
+    "no validation steps": (lambda: model().fit(X, Y, validation_steps=0), ["fit: validation_steps", "got 0"]),
+    "no steps to evaluate": (lambda: model().evaluate(X, Y, steps=-1), ["evaluate: steps", "got -1"]),
+    "no steps to predict": (lambda: model().predict(X, steps=0), ["predict: steps", "got 0"]),
+    "validation_batch_size": (lambda: model().fit(X, Y, validation_batch_size="8"), ["fit: validation_batch_size", "'8'"]),
+    "validation_freq": (lambda: model().fit(X, Y, validation_freq=0), ["validation_freq", "got 0"]),
+    "validation_freq in a list": (lambda: model().fit(X, Y, validation_freq=[1, 2.5]), ["validation_freq", "2.5"]),
+    "workers": (lambda: model().fit(stream(), workers=0), ["fit: workers", "got 0"]),
+    "a data set without batches": (lambda: model().fit(utils.Sequence()), ["PyDataset defines no __len__"]),
     # Runs that go on
     "save_freq of another kind": (lambda: BackupAndRestore("run", save_freq="5 parsecs"), ["BackupAndRestore: save_freq is 'epoch'", "'5min'", "'5 parsecs'"]),
     "save_freq of zero": (lambda: BackupAndRestore("run", save_freq=0), ["save_freq", "got 0"]),
@@ -202,7 +262,7 @@ def _fit(model, x, y):
 @pytest.mark.parametrize("name", ROWS)
 def test_the_message_says_what_where_and_how(name):
     make, parts = ROWS[name]
-    with pytest.raises((ValueError, TypeError, RuntimeError, AttributeError)) as caught:
+    with pytest.raises((ValueError, TypeError, RuntimeError, AttributeError, FloatingPointError)) as caught:
         make()
     said = str(caught.value)
     missing = [part for part in parts if part not in said]

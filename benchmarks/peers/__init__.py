@@ -30,6 +30,11 @@ class Info:
     """Packages that it would load only because other peers live in the same environment."""
 
 
+SPIN = {"GOMP_SPINCOUNT": "10000"}
+"""How long OpenMP's threads spin at a barrier before they sleep. By default 300,000 times, which on a machine with
+other work takes the processor from the thread they wait for: ResNet-20 then took 223-303 ms a step, 140-201 this way.
+On a quiet machine both took 66 (and the tiny MLP 0.41), but OMP_WAIT_POLICY=passive 103 (and 1.6)."""
+
 PEERS = {
     "kjax": Info("kjax", "kjax", ("kjax", "jax"), "kjax"),
     "raw": Info("raw JAX", "raw", ("jax",), "jax"),
@@ -45,9 +50,9 @@ PEERS = {
         on_jax=False,
         hides=("jax", "torch"),
     ),
-    "torch": Info("PyTorch", "torch", ("torch",), "torch", on_jax=False),
+    "torch": Info("PyTorch", "torch", ("torch",), "torch", SPIN, on_jax=False),
     "torch-compile": Info(
-        "PyTorch, torch.compile", "torch", ("torch",), "torch", options={"compiled": True}, on_jax=False
+        "PyTorch, torch.compile", "torch", ("torch",), "torch", SPIN, options={"compiled": True}, on_jax=False
     ),
     "flax": Info("Flax NNX + optax", "flax", ("flax", "optax", "jax"), "flax.nnx, optax"),
     "equinox": Info("Equinox + optax", "equinox", ("equinox", "optax", "jax"), "equinox, optax"),

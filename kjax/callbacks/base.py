@@ -1,7 +1,7 @@
 """What happens between epochs and batches: Keras's hooks."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 Logs = dict[str, Any]
@@ -107,6 +107,10 @@ class Callback:
     def rest(self, run: Any) -> None:
         """Called between dispatches and between epochs, when all callbacks have been told of all that has happened."""
 
+    def fault(self, fault: Any) -> None:
+        """Called with a `kjax.faults.Fault` where the loss or the weights stop being finite. The model is back where
+        it stood before that step, and training ends. A callback that has this hook has them looked at."""
+
     def leave(self, run: Any) -> None:
         """Called last, whatever has ended `fit`, an error too."""
 
@@ -124,7 +128,7 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-RUN_HOOKS = ("resume", "rest", "leave")
+RUN_HOOKS = ("resume", "rest", "fault", "leave")
 NOBODY: dict[str, list[Any]] = {hook: [] for hook in (*HOOKS, *RUN_HOOKS)}
 UNHEARD = dict.fromkeys(NOBODY, False)
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
@@ -167,12 +171,12 @@ class Hooks:
         """Calls a hook of all callbacks, with one dict for all."""
         logs = {} if logs is None else logs
         for function in self._functions[hook]:
-            function(*number, logs)
+            told(function, hook, *number, logs)
 
     def call_run(self, hook: str, run: Any) -> None:
-        """Calls one of the hooks that are told where the run stands."""
+        """Calls one of the hooks that are told where the run stands, or went wrong."""
         for function in self._functions[hook]:
-            function(run)
+            told(function, hook, run)
 
     @contextlib.contextmanager
     def leaving(self, run: Any) -> Iterator[None]:
@@ -187,7 +191,22 @@ class Hooks:
         logs, functions = {} if logs is None else logs, self._functions[hook]
         for batch in batches if functions else ():
             for function in functions:
-                function(batch, logs)
+                told(function, hook, batch, logs)
+
+
+def told(function: Callable, hook: str, *args: Any) -> None:
+    """Calls a hook; what it raises says which callback's it was, and at which epoch or batch."""
+    try:
+        function(*args)
+    except Exception as error:
+        callback = getattr(function, "__self__", None)
+        if not type(callback).__module__.startswith("kjax."):
+            name = type(callback).__name__ if callback is not None else getattr(function, "__name__", repr(function))
+            number = (
+                f" of {'batch' if 'batch' in hook else 'epoch'} {args[0]}, from 0" if isinstance(args[0], int) else ""
+            )
+            error.add_note(f"In the callback {name}, {hook}{number}")
+        raise
 
 
 def keeps_state(callback: Callback) -> bool:
@@ -201,10 +220,13 @@ def listed(callbacks: Any, owner: str) -> Sequence[Callback]:
     Raises:
         TypeError: something in it is no callback.
     """
-    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str | dict)
+    found = list(callbacks) if several else [] if callbacks is None else [callbacks]
     for callback in found:
         if not isinstance(callback, Callback):
-            raise TypeError(f"{owner}: callbacks are objects of kjax.callbacks.Callback; got {callback!r}")
+            is_class = isinstance(callback, type) and issubclass(callback, Callback)
+            hint = f": did you forget the brackets, {callback.__name__}(…)?" if is_class else ""
+            raise TypeError(f"{owner}: callbacks are objects of kjax.callbacks.Callback; got {callback!r}{hint}")
     return found
 
 

@@ -175,11 +175,11 @@ class KernelCell(Cell):
 
     def product(self, left: Any, weight: Any) -> Any:
         """What a state gives to the next step."""
-        return left @ weight
+        return kernels.product(left, weight)
 
     def input_product(self, x: Any, kernel: Any) -> Any:
         """What an input gives to its step; there may be a time axis in front."""
-        return x @ kernel
+        return kernels.product(x, kernel)
 
     def check_features(self, params: Params, x: Any) -> None:
         """Refuses a step of other features than at `init`."""

@@ -1,7 +1,7 @@
 """Errors that say in which layer of a network they arose."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -42,6 +42,16 @@ def inside(name: str, position: str, layer: Any, x: Any) -> Iterator[None]:
             error.layer_called = f"{layer!r}, called with {shapes(x)}"  # type: ignore[attr-defined]
         notes = [note for note in getattr(error, "__notes__", []) if not note.startswith(NOTE)]
         error.__notes__ = [*notes, f"{NOTE}'{'/'.join(path)}' ({position}): {error.layer_called}"]  # type: ignore[attr-defined]
+        raise
+
+
+@contextlib.contextmanager
+def noting(place: Callable[[], str]) -> Iterator[None]:
+    """Adds where it happened, as a note, to whatever is raised within."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"In {place()}")
         raise
 
 

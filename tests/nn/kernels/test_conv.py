@@ -218,6 +218,38 @@ def test_other_platforms_get_plain_convolutions(name, platform):
     assert len(found[0]) == 3 and found[0] == found[1]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "padding", "spread"),
+    [
+        (((2, 9, 8, 16), (3, 3, 16, 16)), "same", False),
+        (((2, 9, 8, 16), (3, 3, 16, 17)), "same", True),
+        (((2, 9, 8, 32), (3, 3, 32, 32)), "valid", True),
+        (((2, 9, 8, 32), (3, 3, 32, 32)), ((2, 2), (2, 2)), False),
+    ],
+    ids=["few channels and filters", "17 filters", "many", "an output larger than the input"],
+)
+def test_what_the_library_refuses_anyway_is_left_as_it_is(shapes, padding, spread):
+    run = jax.jit(lambda x, kernel: conv(x, kernel, padding=padding))
+    text = run.trace(*(jnp.zeros(shape) for shape in shapes)).lower(lowering_platforms=("cpu",)).as_text()
+    assert ("lhs_dilate = [1, 2]" in text) == spread
+
+
+def test_the_input_of_a_layer_is_computed_once():
+    """Not again before the transpose that the kernel's gradient needs."""
+
+    def loss(kernel, x):
+        return jnp.sum(conv(x * 3.71875, kernel) ** 2)
+
+    kernel, x = jnp.zeros((3, 3, 17, 18)), jnp.zeros((4, 9, 8, 17))
+    assert jax.jit(jax.grad(loss)).lower(kernel, x).compile().as_text().count("constant(3.71875)") == 1
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_stored_is_the_same_array(dtype):
+    x = jnp.asarray([0.0, -1.5, jnp.inf, -jnp.inf, jnp.nan], dtype)
+    np.testing.assert_array_equal(*(np.asarray(a, np.float32) for a in (jax.jit(module.stored)(x), x)))
+
+
 def test_the_layout_pattern_finds_permuted_convolutions():
     layouts = re.findall(CONVOLUTION, lowered(CASES["many channels"], "cpu", plain))
     assert len(layouts) == 3 and "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]" in layouts

@@ -1,0 +1,164 @@
+"""The benchmark's own arithmetic, on figures made up; no peer is needed and nothing is timed."""
+
+import pytest
+
+from benchmarks import figures, measure, profile, report, results
+from benchmarks.client import environment
+from benchmarks.peers import PEERS
+from benchmarks.startup import cache
+from benchmarks.workloads import WORKLOADS
+
+PROGRAM = """HloModule jit_train
+
+%inner (a: f32[2]) -> f32[2] {
+  %a = f32[2]{0} parameter(0)
+  ROOT %dot.1 = f32[2]{0} dot(%a, %a), lhs_contracting_dims={0}
+}
+
+%moved (b: f32[2]) -> (f32[2], f32[2]) {
+  %b = f32[2]{0} parameter(0)
+  %copied = f32[2]{0} copy(%b)
+  ROOT %pair = (f32[2]{0}, /*index=1*/f32[2]{0}) tuple(%copied, %b)
+}
+
+ENTRY %main (p: f32[2]) -> f32[2] {
+  %p = f32[2]{0} parameter(0)
+  %ynn_fusion = f32[2]{0} fusion(%p), kind=kCustom, calls=%inner
+  %both_fusion = (f32[2]{0}, /*index=1*/f32[2]{0}) fusion(%p), kind=kLoop, calls=%moved
+  %conv.3 = f32[2]{0} convolution(%p, %p), window={size=1}
+  ROOT %add.2 = f32[2]{0} add(%p, %ynn_fusion)
+}
+"""
+
+
+def workload(**ms):
+    peers = {peer.replace("_", "-"): {"ms": times, "bytes": 2**20 * times[0]} for peer, times in ms.items()}
+    return {"peers": peers, "flops": 1e9, "peak_flops": 1e12, "rounds": 2, "date": "2026-01-02", "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ynn_fusion", "matrix products"),
+        ("both_fusion", "copies"),
+        ("conv.3", "convolutions"),
+        ("add.2", "elementwise"),
+    ],
+)
+def test_an_operation_is_named_after_what_it_contains(name, kind):
+    assert profile.kinds_in(PROGRAM)[name] == kind
+
+
+def event(name, start, length, **args):
+    return {"ph": "X", "name": name, "ts": start, "dur": length, "args": args}
+
+
+def test_an_operation_in_the_background_lasts_until_its_end_is_told():
+    own = {"hlo_module": "m", "hlo_op": "conv.1"}
+    events = [event("conv.1", 0, 1, **own), event("end: conv.1", 9, 0), event("conv.1", 10, 2, **own)]
+    events += [event("while.1", 0, 20, hlo_module="m", hlo_op="while.1"), {"ph": "M", "name": "thread_name"}]
+    assert list(profile.intervals(events)) == [("m/conv.1", 0, 9), ("m/conv.1", 10, 12)]
+
+
+def test_time_in_which_several_run_is_divided():
+    assert profile.shares([("a", 0, 4), ("b", 2, 6), ("a", 10, 11)]) == {"a": 4, "b": 3}
+
+
+def test_what_no_operation_takes_is_between_them():
+    told = profile.told({"m/a": ("copies", 4, 3000.0), "m/b": ("reductions", 2, 1000.0)}, 6000.0, 2)
+    assert told["kinds"][profile.BETWEEN] == 1.0
+    assert sum(told["kinds"].values()) == told["ms"] == 3.0
+    assert told["top"][0] == ["m/a", "copies", 2.0, 1.5]
+
+
+def test_a_trace_without_operations_says_so():
+    assert "no events" in profile.told({}, 1.0, 1)["failed"]
+
+
+def test_ratios_are_taken_round_by_round():
+    found = workload(kjax=[1.0, 3.0], raw=[2.0, 2.0], torch=[2.0, 3.0])
+    assert figures.best_peer(found) == "torch"
+    assert figures.ratio(found, "torch") == (0.75, 0.5, 1.0)
+    assert figures.share_of_peak(found, "kjax") == pytest.approx(0.5)
+
+
+def test_a_missed_target_is_told_with_its_ratio():
+    assert figures.missed("tiny_mlp", workload(kjax=[0.9], raw=[1.0], torch=[1.0])) == [
+        "0.90 times PyTorch, wanted 0.8"
+    ]
+    assert figures.missed("resnet20", workload(kjax=[0.9], raw=[1.0], torch=[1.0])) == []
+
+
+def test_goals_of_starting_up():
+    seconds = {
+        "predict": {"kjax": [1.0, 1.2], "raw": [1.0, 1.0]},
+        "import": {"kjax": [0.9], "raw": [0.5]},
+        "first_epoch_cold": {"kjax": [3.0], "torch": [2.0], "flax": [5.0]},
+        "first_epoch_warm": {"kjax": [1.0], "flax": [4.0]},
+    }
+    goals = figures.startup_goals({name: {"seconds": s} for name, s in seconds.items()})
+    assert [(goal.value.median, goal.met) for goal in goals] == [(1.1, True), (0.4, False), (0.5, True)]
+
+
+def test_memory_is_compared_with_the_smallest_peer_on_jax():
+    goal = figures.memory_goals({"workloads": {"a": workload(kjax=[3], raw=[1], torch=[1], flax=[2], equinox=[6])}})[
+        "a"
+    ]
+    assert (goal.title, goal.value.median, goal.met) == (PEERS["flax"].title, 1.5, False)
+
+
+def test_the_same_work_is_told_from_other_work():
+    losses = {"raw": [1.0, 2.0], "kjax": [1.0, 2.001], "torch": [1.0, 2.1], "flax": "ValueError: no"}
+    assert [measure.same_work(losses, peer) for peer in losses] == [True, True, False, False]
+
+
+def test_rounds_begin_with_another_peer_each():
+    assert [measure.rotated(["a", "b", "c"], i)[0] for i in range(4)] == ["a", "b", "c", "a"]
+
+
+def test_no_cache_but_the_named_one(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "9")
+    cold, warm = environment("kjax"), environment("kjax", cache("kjax", "/own"))
+    assert "JAX_COMPILATION_CACHE_DIR" not in cold and cold["KJAX_COMPILATION_CACHE"] == "off"
+    assert warm["JAX_COMPILATION_CACHE_DIR"] == warm["KJAX_COMPILATION_CACHE"] == "/own"
+    assert warm["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
+    assert cache("keras-tf", "/own") == {}
+
+
+def test_what_is_measured_anew_replaces_its_own_part():
+    old = {"workloads": {"a": 1, "b": 2}, "startup": {"c": 3}}
+    assert results.merged(old, {"workloads": {"b": 5}}) == {"workloads": {"a": 1, "b": 5}, "startup": {"c": 3}}
+
+
+def test_a_report_says_what_was_found_and_missed(tmp_path):
+    found = workload(kjax=[2.0, 2.2], raw=[4.0, 4.0], torch=[1.0, 1.0]) | {"check": {"raw": [1.0], "kjax": [2.0]}}
+    kinds = dict.fromkeys(profile.ALL_KINDS, 0.25)
+    profiles = {"tiny_mlp": {"kinds": kinds, "ms": 2.0, "top": [["m/dot.1", "matrix products", 80.0, 0.25]]}}
+    profiles["resnet20"] = {"failed": "no events"}
+    measured = {"workloads": {"tiny_mlp": found | {"others": [0.5], "idle": 0.0}}, "profiles": profiles}
+    stamped = {part: {n: results.stamped(w) for n, w in own.items()} for part, own in measured.items()}
+    report.write(tmp_path / "README.md", stamped)
+    text = (tmp_path / "README.md").read_text()
+    for wanted in (
+        "2.10 ≠",
+        "2.10 times PyTorch, wanted 0.8",
+        "missed",
+        "`dot.1`",
+        "80.0 runs",
+        "no events",
+        "50% of it",
+    ):
+        assert wanted in text
+    assert (tmp_path / "speed.png").exists()
+
+
+def test_every_workload_counts_its_work():
+    assert all(w.flops > 0 for w in WORKLOADS.values())
+
+
+def test_curves_are_drawn_where_a_peer_is_missing_at_a_size(tmp_path):
+    one = {"ms": [1.0, 2.0], "compile": 0.5, "bytes": 2**28}
+    axis = results.stamped({"sizes": {"8": {"kjax": one, "raw": one}, "64": {"kjax": one}}})
+    report.write(tmp_path / "README.md", {"scaling": {"width": axis}})
+    assert "| 64 | 1.50 | – | 0.50 | – | 256 | – |" in (tmp_path / "README.md").read_text()
