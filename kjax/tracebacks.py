@@ -68,7 +68,7 @@ def _shorten_one(error: BaseException) -> None:
     readable(error)
     new = [*([advice] if advice else []), *([] if meant or len(kept) == len(frames) else [HINT])]
     with contextlib.suppress(AttributeError):
-        error.__notes__ = [*notes, *(note for note in new if note not in notes)]  # type: ignore[attr-defined]
+        error.__notes__ = [*notes, *(note for note in new if note not in notes)]
 
 
 def chain(tb: TracebackType | None) -> Any:
