@@ -250,6 +250,7 @@ def evaluate(
     hooks.call("on_test_begin")
     epoch = Pass(model.compiled, model.state, source, epoch=before)
     for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test")), interrupted):
+        interrupted()
         hooks.call_each("on_test_batch_begin", steps)
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
         _report(epoch, progress, hooks, "on_test_batch_end", steps)

@@ -303,11 +303,10 @@ class Trainer(Frozen):
         sums = {name: metrics.Mean().update(totals[name], value, count) for name, value in values.items()}
         y = self._matched(unpack(batch)[1], outcome.predictions)
         bound = self._bound(y, outcome.predictions)
-        for head, kept, target, y_pred, real in zip(
-            self.heads, bound, y, outcome.predictions, outcome.counts, strict=True
-        ):
+        columns: Any = self.heads, bound, y, outcome.predictions, outcome.counts
+        for head, named, *given, real in zip(*columns, strict=True):
             weight = None if real is None else real.astype(jnp.float32)
-            sums |= {name: head.updated(metric, totals[name], target, y_pred, weight) for name, metric in kept.items()}
+            sums |= {name: head.updated(metric, totals[name], *given, weight) for name, metric in named.items()}
         return sums
 
     def _logs(self, batch: Sequence[Any], outcome: Outcome, valid: Any) -> Logs:
