@@ -193,8 +193,9 @@ def stored(x: Array) -> Array:
     """x, written to memory once where XLA's CPU backend would compute it again for every consumer.
 
     Its fusion repeats what has one large operand; a selection has two. Where that costs most is the transpose before
-    a kernel's gradient, 4.5 ms against 0.5 for a batch norm and relu of 32x32x16, batch 32: training steps of CNNs
-    are 1.15 to 1.2 times faster. A barrier does not stop fusion; NaN stays what it is.
+    a kernel's gradient, 4.5 ms against 0.5 for a batch norm and relu of 32x32x16, batch 32: a training step of
+    ResNet-20 is 1.2 times faster, one of a CNN with 3 channels in front 1.16 times, and none was slower. A barrier
+    does not stop fusion; NaN stays what it is.
     """
     return jnp.where(x == x, x, jnp.asarray(jnp.nan, x.dtype))
 
