@@ -175,7 +175,7 @@ class KernelCell(Cell):
 
     def product(self, left: Any, weight: Any) -> Any:
         """What a state gives to the next step."""
-        return kernels.product(left, weight)
+        return left @ weight
 
     def input_product(self, x: Any, kernel: Any) -> Any:
         """What an input gives to its step; there may be a time axis in front."""

@@ -3,8 +3,9 @@
 XLA's CPU backend folds the transposes of JAX's gradients into the products, and copies what then lies in the wrong
 order, or computes it again. Here the operands are made first, and multiplied as they lie.
 
-Measured in training steps on 2 cores (AVX-512, float32): a GPT of width 128 takes 0.92 of the time, an LSTM of 128
-units after an embedding 0.93.
+Measured with these rules as a prototype, medians of 6 alternated rounds on 2 cores (AVX-512, float32): a training step
+of a GPT of width 128 took 57.7 ms against 61.1 for JAX's own gradients, one of an LSTM of 128 units behind an embedding
+27.4 against 29.5.
 """
 
 import math
@@ -17,7 +18,8 @@ from jax.interpreters import ad
 from .primitive import make_primitive
 
 FEW = 256
-"""Up to so many rows, turning x is cheaper than a product that goes down its columns."""
+"""Up to so many rows x is turned first. A step of a 784-512-512-10 net, 128 rows, took 2.98 ms so, 3.19 otherwise and
+3.17 through JAX; the GPT's, 1024 rows, 61.2 so and 57.7 otherwise."""
 
 
 def product(x: Array, kernel: Array) -> Array:
