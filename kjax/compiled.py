@@ -85,11 +85,12 @@ def settings(trainer: Trainer) -> dict[str, Setting]:
 
 
 class Sums:
-    """The loss and metrics of a trainer, summed over batches of one shape."""
+    """The loss and metrics of a trainer, summed over batches of one shape; `speeds` has the seconds that a step took."""
 
     def __init__(self, trainer: Trainer, state: TrainState, batch: Sequence[Any]):
         self._trainer, self._shapes = trainer, trainer.shapes(state, batch)
         self.takes_padding = trainer.takes_padding(*self._shapes)
+        self.speeds: dict[str, float] = {}
 
     def empty(self) -> Any:
         """Sums over nothing, on the device."""

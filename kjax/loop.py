@@ -106,6 +106,7 @@ class Pass:
         Times each dispatch, so that `pace` can say how long the next should be.
         """
         done = self.first
+        pace.begin(self.sums.speeds)
         for data, rows, start, end, padded in self.blocks:
             interrupted()
             while start < end:
@@ -124,15 +125,29 @@ class Pass:
 
 
 class Pace:
-    """How many steps to run per dispatch, from how long the last ones took."""
+    """How many steps to run per dispatch, from how long the last ones took.
 
-    def __init__(self, verbose: int, single: bool = False):
+    Args:
+        verbose: that of `fit`.
+        single: whether a callback must act between steps.
+        kind: "train" or "test".
+    """
+
+    def __init__(self, verbose: int, single: bool = False, kind: str = "train"):
         self.seconds = SHOWN_SECONDS if verbose == 1 else SILENT_SECONDS
-        self.single, self.steps, self.dispatches = single, 1, 0
+        self.single, self.kind, self.steps, self.dispatches = single, kind, 1, 0
+
+    def begin(self, speeds: dict[str, float]) -> None:
+        """A pass begins over batches that may have been met before; `speeds` has the seconds that a step took then."""
+        self._speeds = speeds
+        if not self.single and self.kind in speeds:
+            self.steps = max(1, int(self.seconds / speeds[self.kind]))
 
     def timed(self, steps: int, seconds: float) -> None:
-        """Takes note of a dispatch; the first one compiles and says nothing."""
+        """Takes note of a dispatch; the first one may compile and says nothing."""
         self.dispatches += 1
+        if self.dispatches > 1:
+            self._speeds[self.kind] = max(seconds, 1e-6) / steps
         if not self.single and self.dispatches > 1:
             wanted = int(steps * self.seconds / max(seconds, 1e-6))
             self.steps = max(1, min(wanted, 8 * self.steps))
@@ -249,7 +264,7 @@ def evaluate(
     progress = progress or Progress(1, 0)
     hooks.call("on_test_begin")
     epoch = Pass(model.compiled, model.state, source, epoch=before)
-    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test")), interrupted):
+    for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"), "test"), interrupted):
         interrupted()
         hooks.call_each("on_test_batch_begin", steps)
         epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
