@@ -6,8 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kjax import activations
-from kjax.nn import kernels
 from kjax.nn.cell import Cell, KernelCell, States, dropped, join
 from kjax.nn.container import Container, Visit
 from kjax.nn.core import add_bias
@@ -85,10 +83,6 @@ class LSTMCell(KernelCell):
 
     def advance(self, sums: Any, others: Any, states: States, keeps: Any) -> tuple[Any, States]:
         h, c = states
-        usual = (self.activation, self.recurrent_activation) == (activations.tanh, activations.sigmoid)
-        if usual and self.gate_axis == -1:
-            h, c = kernels.lstm_gates(self.total(sums, h, keeps), c)
-            return h, (h, c)
         i, f, new, o = jnp.split(self.total(sums, h, keeps), 4, axis=self.gate_axis)
         c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(new)
         h = self.recurrent_activation(o) * self.activation(c)

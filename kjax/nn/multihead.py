@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_int
-from kjax.nn import kernels
 from kjax.nn.attend import all_of, attend, band, check_inputs, inputs_of
 from kjax.nn.composite import Composite
 from kjax.nn.core import add_bias
@@ -37,9 +36,7 @@ class Projection(WeightOptions):
         wanted = params["kernel"].shape[: self.bound]
         if x.shape[-self.bound :] != wanted:
             self.refuse(f"was built for {wanted} features", x)
-        y = kernels.product(x.reshape(*x.shape[: -self.bound], -1), params["kernel"].reshape(math.prod(wanted), -1))
-        y = y.reshape(*x.shape[: -self.bound], *params["kernel"].shape[self.bound :])
-        return self.activation(add_bias(y, params)), state
+        return self.activation(add_bias(jnp.tensordot(x, params["kernel"], self.bound), params)), state
 
 
 class HeadedAttention(Composite, WeightOptions):

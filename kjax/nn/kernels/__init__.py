@@ -5,11 +5,9 @@ from .bits import normal as normal
 from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
-from .gates import lstm_gates as lstm_gates
 from .grouped import grouped_conv as grouped_conv
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
-from .product import product as product
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise
