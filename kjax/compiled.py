@@ -85,7 +85,7 @@ def settings(trainer: Trainer) -> dict[str, Setting]:
 
 
 class Sums:
-    """The loss and metrics of a trainer, summed over batches of one shape; `speeds` has the seconds that a step took."""
+    """The loss and metrics of a trainer, summed over batches of one shape; `speeds` has the seconds of a step."""
 
     def __init__(self, trainer: Trainer, state: TrainState, batch: Sequence[Any]):
         self._trainer, self._shapes = trainer, trainer.shapes(state, batch)
