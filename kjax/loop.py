@@ -175,7 +175,7 @@ def fit(
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
-                hooks.call_run("rest", run)
+                hooks.call_run("on_run_rest", run)
             watch.end()
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
@@ -186,7 +186,7 @@ def fit(
 
 def _begin(model: Any, run: Run, hooks: Hooks) -> None:
     """The callbacks begin, and go on from where an earlier process stood if one of them has found that out."""
-    hooks.call_run("resume", run)
+    hooks.call_run("on_run_resume", run)
     hooks.call("on_train_begin")
     if run.earlier is not None:
         resume.put_back(run.earlier, run, model)
@@ -238,7 +238,7 @@ def _train(
         if watch.after(epoch.totals):
             break
         _report(epoch, progress, hooks, "on_train_batch_end", steps)
-        hooks.call_run("rest", run)
+        hooks.call_run("on_run_rest", run)
         if model.stop_training:
             break
     model.stop_training = model.stop_training or source.ended

@@ -274,3 +274,18 @@ def test_the_live_plot_is_drawn_anew(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.core.getipython", None)
     with pytest.raises(ImportError, match=r'pip install "kjax\[notebook\]"'):
         callbacks.LivePlot()
+
+
+class Named(Callback):
+    """A callback from elsewhere, whose own methods have names that mean something else to others."""
+
+    def resume(self): ...
+    def rest(self): ...
+    def fault(self): ...
+    def leave(self): ...
+
+
+def test_methods_of_any_other_name_are_left_alone():
+    assert len(fit(Named()).epoch) == 1
+    with pytest.raises(TypeError, match="on_run_leave"):
+        callbacks.LambdaCallback(on_run_leave=print)

@@ -77,7 +77,7 @@ class TerminateOnNaN(Callback):
         self.raise_error = raise_error
         self.found: Any = None
 
-    def fault(self, fault: Any) -> None:
+    def on_run_fault(self, fault: Any) -> None:
         self.found = fault
         if self.raise_error:
             raise FloatingPointError(str(fault))
