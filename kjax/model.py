@@ -281,7 +281,7 @@ class Model(Savable, Predictor):
         about = loop.sizes(source, source.size, verbose)
         hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
         progress = Progress(1, verbose)
-        with contextlib.closing(source), contextlib.closing(progress):
+        with contextlib.closing(source), contextlib.closing(progress), hooks.leaving(None):
             progress.epoch_begin(None, about["steps"])
             logs = loop.evaluate(self, source, hooks, progress)
             progress.epoch_end(logs)

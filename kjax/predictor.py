@@ -83,15 +83,16 @@ class Predictor(Network):
 
     def _predicted(self, parts: Iterable[Any], size: int, hooks: Hooks) -> list[tuple[Any, int]]:
         """The outputs of each batch, those of the padding of a short one too, and how many are real."""
-        hooks.call("on_predict_begin")
-        state, found = self.state, []
-        for i, part in enumerate(parts):
-            hooks.call("on_predict_batch_begin", i)
-            n = arrays.rows(part)
-            found.append((self.outputs(state.params, state.state, arrays.pad_rows(part, max(n, size))), n))
-            if hooks.hears("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", i, logs={"outputs": on_host(arrays.cut(found[-1][0], 0, n))})
-        hooks.call("on_predict_end")
+        with hooks.leaving(None):
+            hooks.call("on_predict_begin")
+            state, found = self.state, []
+            for i, part in enumerate(parts):
+                hooks.call("on_predict_batch_begin", i)
+                n = arrays.rows(part)
+                found.append((self.outputs(state.params, state.state, arrays.pad_rows(part, max(n, size))), n))
+                if hooks.hears("on_predict_batch_end"):
+                    hooks.call("on_predict_batch_end", i, logs={"outputs": on_host(arrays.cut(found[-1][0], 0, n))})
+            hooks.call("on_predict_end")
         return found
 
     @explained

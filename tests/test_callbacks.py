@@ -142,6 +142,27 @@ def test_averaged_weights_are_evaluated_and_training_does_not_notice():
     assert len(after.fit(x, y, verbose=0).epoch) == 1
 
 
+def fails(*args):
+    raise RuntimeError("of the callback")
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_an_error_leaves_the_weights_and_not_their_averages(method):
+    x, y = data()
+    model = made(kjax.optim.SGD(0.1, use_ema=True))
+    model.fit(x, y, 8, verbose=0)
+    hook = "on_predict_batch_end" if method == "predict" else "on_test_batch_end"
+    hooks = [callbacks.SwapEMAWeights(), callbacks.LambdaCallback(**{hook: fails})]
+    arguments = {"fit": (x, y, 8), "evaluate": (x, y), "predict": (x,)}[method]
+    options = {"validation_data": (x, y)} if method == "fit" else {}
+    wanted = made(kjax.optim.SGD(0.1, use_ema=True))
+    for _ in range(2 if method == "fit" else 1):
+        wanted.fit(x, y, 8, verbose=0)
+    with pytest.raises(RuntimeError, match="of the callback"):
+        getattr(model, method)(*arguments, verbose=0, callbacks=hooks, **options)
+    assert same(weights(model), weights(wanted))
+
+
 def test_nan_ends_training(capsys):
     x, y = data()
     model = made(kjax.optim.SGD(1e30))

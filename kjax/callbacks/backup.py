@@ -120,7 +120,7 @@ class BackupAndRestore(Callback):
         self._unsaved, self._last = 0, time.monotonic()
 
     def on_run_leave(self, run: Any) -> None:
-        if self._kept is not None:
+        if self._kept is not None and run is not None:
             if run.ended and self.delete_checkpoint:
                 self._kept.delete()
             self._kept.close()

@@ -112,7 +112,7 @@ class Callback:
         it stood before that step, and training ends. A callback that has this hook has them looked at."""
 
     def on_run_leave(self, run: Any) -> None:
-        """Called last, whatever has ended `fit`, an error too."""
+        """Called last, whatever has ended `fit`, `evaluate` or `predict`, an error too; `run` is None but for `fit`."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before a prediction."""

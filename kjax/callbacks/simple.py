@@ -199,3 +199,6 @@ class SwapEMAWeights(Callback):
         self._restore()
 
     on_predict_begin, on_predict_end = on_test_begin, on_test_end
+
+    def on_run_leave(self, run: Any) -> None:
+        self._restore()  # an error may have come while the averages were in the model
