@@ -142,6 +142,15 @@ def test_averaged_weights_are_evaluated_and_training_does_not_notice():
     assert len(after.fit(x, y, verbose=0).epoch) == 1
 
 
+def test_a_timer_counts_the_steps_there_were():
+    x, y = data(12)
+    model, timer = made(), callbacks.Timer()
+    stop = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 1))
+    for hooks, steps in (([timer], 5), ([timer, stop], 2)):
+        model.fit(lambda: iter([(x, y)] * 5), verbose=0, callbacks=hooks)
+        assert timer.steps[0] * steps == pytest.approx(timer.epochs[0])
+
+
 def fails(*args):
     raise RuntimeError("of the callback")
 

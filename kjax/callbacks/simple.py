@@ -111,6 +111,7 @@ class Timer(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._began, self._validation = time.perf_counter(), 0.0
+        self._step = int(self.model.state.step)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._tested = time.perf_counter()
@@ -122,11 +123,13 @@ class Timer(Callback):
         seconds = time.perf_counter() - self._began
         self.epochs.append(seconds)
         self.validations.append(self._validation)
-        self.steps.append((seconds - self._validation) / self.params["steps"])
+        steps = int(self.model.state.step) - self._step
+        self.steps.append((seconds - self._validation) / max(1, steps))  # none, where the first one went wrong
 
     def get_state(self) -> dict[str, Any]:
         lists = {"epochs": self.epochs, "validations": self.validations, "steps": self.steps}
-        return {**lists, "seconds": time.perf_counter() - self._began, "_validation": self._validation}
+        seconds = time.perf_counter() - self._began
+        return {**lists, "seconds": seconds, "_validation": self._validation, "_step": self._step}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._began = time.perf_counter() - state.pop("seconds")
