@@ -5,7 +5,7 @@ would have seen: a data set that is asked by number leaves out what is done, an 
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -41,7 +41,7 @@ class Supply(Protocol):
         """The last batch of a pass, where `even` is None."""
         ...
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         """The batches of a pass of so many steps (None: all there are) after `epoch` others, from step `first` on."""
         ...
 
@@ -67,7 +67,7 @@ class Once:
     def last(self) -> Any:
         raise NotImplementedError
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         if epoch and steps is None:
             return
         done = epoch * (steps or 0) + first - self._taken
@@ -110,7 +110,7 @@ class Again:
             self._set_epoch(epoch)
         return self._start()
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         while self._passes < epoch and not self._set_epoch:
             drop(self._begin(self._passes), steps)
             self._passes += 1
@@ -163,7 +163,7 @@ class Numbered:
         self._seen = {}  # it may fill the same arrays again
         return self.data[number]
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         while self._ended < epoch:
             self._begin()
             self._end()
@@ -212,7 +212,7 @@ class Examples(Numbered):
     def peek(self) -> Any:
         return self.table[: self.size] if len(self.table) else NOTHING
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         order: Any = range(len(self.table))
         if self.mixes:
             order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(self.table))
