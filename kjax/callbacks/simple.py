@@ -15,7 +15,7 @@ class LambdaCallback(Callback):
         on_epoch_begin, on_epoch_end: called with `(epoch, logs)`.
         on_train_begin, on_train_end: called with `(logs)`.
         on_train_batch_begin, on_train_batch_end: called with `(batch, logs)`.
-        hooks: any other hook of `Callback` by its name.
+        hooks: any other of Keras's hooks by its name.
 
     Raises:
         TypeError: no hook has this name, or something is no function.
