@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import jax
 import pytest
@@ -194,14 +193,18 @@ def test_a_folder_never_holds_more_than_the_limit(tmp_path):
     assert two[0].get("f-59") and len(list(tmp_path.iterdir())) > 9
 
 
-def test_pruning_leaves_other_files_and_temporary_ones_in_use(tmp_path):
-    old, new, other = tmp_path / ".old", tmp_path / ".new", tmp_path / "notes.txt"
-    for file in (old, new, other):
+def test_pruning_deletes_what_a_killed_process_left_and_nothing_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *paths: None)  # killed before this
+    write(tmp_path / "old.program", b"half")
+    (abandoned,) = tmp_path.iterdir()
+    others = [tmp_path / name for name in (".bashrc", "notes.txt", ".kjax-notes", ".notes.tmp")]
+    for file in (abandoned, *others):
         file.write_bytes(b"text")
-    os.utime(old, (time.time() - 7200,) * 2)
-    os.utime(other, (0, 0))
+        os.utime(file, (0, 0))
+    write(tmp_path / "new.program", b"half")  # in use
     assert prune(tmp_path, 0) == 0
-    assert {f.name for f in tmp_path.iterdir()} == {".new", "notes.txt"}
+    left = {f.name for f in tmp_path.iterdir()}
+    assert abandoned.name not in left and left > {f.name for f in others} and len(left) == len(others) + 1
 
 
 def test_nothing_is_half_written(tmp_path, monkeypatch):
