@@ -167,6 +167,13 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
     assert not tmp_path.exists()
 
 
+def test_none_is_deleted_before_there_are_too_many(tmp_path):
+    with Checkpoints(tmp_path, keep=6) as kept:
+        for i in range(1, 9):
+            kept.save(float(i))
+            assert [int(path.stem[-1]) for path in kept.paths()] == list(range(max(1, i - 5), i + 1))
+
+
 def test_a_disk_that_cannot_read_a_file_any_more_is_like_a_damaged_one(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as kept:
         kept.save(1.0)
