@@ -156,12 +156,20 @@ def setting(name: str) -> Any:
     return getattr(jax.config, name)
 
 
-@functools.cache
+class Decided:
+    """Whether it is decided where programs are kept: by the user, or with the first model."""
+
+    yet = False
+
+
 def switch_on() -> None:
     """Keeps compiled programs, unless the user said otherwise; called before kjax compiles for the first time.
 
     A folder that was set for JAX stays in use, and so does a cache that was switched off there.
     """
+    if Decided.yet:
+        return
+    Decided.yet = True
     chosen = setting("jax_compilation_cache_dir") is not None
     if not chosen and setting("jax_enable_compilation_cache"):
         with contextlib.suppress(RuntimeError):  # no home folder
@@ -170,6 +178,7 @@ def switch_on() -> None:
 
 def use(choice: Any = None) -> pathlib.Path | None:
     """Keeps compiled programs in a folder from now on; None is the user's cache folder, "off" no folder at all."""
+    Decided.yet = True
     given = str(choice or "")
     if given.lower() in OFF:
         return _set(None)

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from kjax import compilation_cache
-from kjax.compilation_cache import Programs, prune, switch_on, use, write
+from kjax.compilation_cache import Decided, Programs, prune, switch_on, use, write
 from kjax.utils import cache_compilations
 
 PROGRAM = """
@@ -67,11 +67,11 @@ def test_the_second_process_compiles_nothing_and_no_trouble_stops_the_third(tmp_
 
 
 @pytest.fixture
-def settings():
+def settings(monkeypatch):
     """JAX's settings as they were, and kjax's as in a new process."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_enable_compilation_cache")
     before = {name: getattr(jax.config, name) for name in names}
-    switch_on.cache_clear()
+    monkeypatch.setattr(Decided, "yet", False)
     yield
     use("off")
     for name, value in before.items():
@@ -108,13 +108,22 @@ def test_what_was_set_for_jax_stays(settings, tmp_path, monkeypatch):
     assert folder() == str(tmp_path / "theirs") and jax.config.jax_persistent_cache_min_compile_time_secs == 1.0
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_enable_compilation_cache", False)
-    switch_on.cache_clear()
+    monkeypatch.setattr(Decided, "yet", False)
     switch_on()
     assert folder() is None
     cache_compilations(tmp_path / "explicit")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     assert cache_compilations(tmp_path / "again") == tmp_path / "again"
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.5
+
+
+@pytest.mark.parametrize("choice", ["off", "here"])
+def test_what_was_chosen_before_the_first_model_stays(choice, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KJAX_COMPILATION_CACHE", str(tmp_path / "environment"))
+    chosen = cache_compilations(choice)
+    switch_on()
+    assert folder() == (None if choice == "off" else str(chosen)) and chosen == use(choice)
 
 
 def test_without_a_home_there_is_no_cache(settings, monkeypatch):
