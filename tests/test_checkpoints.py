@@ -266,6 +266,17 @@ def test_a_folder_belongs_to_one_process_until_that_ends_or_is_killed(tmp_path, 
     assert not tmp_path.exists()
 
 
+@pytest.mark.skipif(files.fcntl is None, reason="nothing is locked there")
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES], ids=errno.errorcode.get)
+def test_both_errors_that_posix_knows_for_a_held_lock_mean_one(code, tmp_path, monkeypatch):
+    def held(file, kind):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "lockf", held)
+    with pytest.raises(BlockingIOError, match="at work in"):
+        Lock(tmp_path / ".lock", "other", seconds=0.0)
+
+
 def test_where_nothing_can_be_written_it_says_so_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Checkpoints cannot write"):
