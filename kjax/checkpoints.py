@@ -217,7 +217,7 @@ class Checkpoints:
         before = self.paths()
         number = 1 + (int(before[-1].stem.rpartition("-")[2]) if before else 0)
         save(self.folder / f"checkpoint-{number:08d}.safetensors", tree, **meta)
-        for old in before[: len(before) + 1 - self.keep]:
+        for old in before[: max(0, len(before) + 1 - self.keep)]:
             old.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:

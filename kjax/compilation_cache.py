@@ -31,6 +31,8 @@ LIMIT = 2**30
 SPARED = 0.8
 """The share of them that is left when it was more."""
 SUFFIX, DIGEST = ".program", 16
+TEMPORARY = ".kjax-", ".tmp"
+"""How the names of files that are being written begin and end: whatever else is in the folder is somebody else's."""
 ABANDONED = 3600.0
 """Seconds after which a temporary file belongs to no living process."""
 
@@ -102,7 +104,7 @@ def digest(content: bytes) -> bytes:
 
 def write(path: pathlib.Path, content: bytes) -> None:
     """Writes the file whole or not at all; of two processes that do it at once, either's file is right."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY[0], suffix=TEMPORARY[1])
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -111,6 +113,11 @@ def write(path: pathlib.Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `write` gives such names to files that are not whole yet."""
+    return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
 def prune(folder: pathlib.Path, limit: int) -> int:
@@ -122,7 +129,7 @@ def prune(folder: pathlib.Path, limit: int) -> int:
             if entry.name.endswith(SUFFIX):
                 found.append((about.st_mtime, about.st_size, entry.path))
                 total += about.st_size
-            elif entry.name.startswith(".") and time.time() - about.st_mtime > ABANDONED:
+            elif is_temporary(entry.name) and time.time() - about.st_mtime > ABANDONED:
                 os.unlink(entry.path)
     goal = limit if total <= limit else SPARED * limit
     for _, size, path in sorted(found):
@@ -149,12 +156,20 @@ def setting(name: str) -> Any:
     return getattr(jax.config, name)
 
 
-@functools.cache
+class Decided:
+    """Whether it is decided where programs are kept: by the user, or with the first model."""
+
+    yet = False
+
+
 def switch_on() -> None:
     """Keeps compiled programs, unless the user said otherwise; called before kjax compiles for the first time.
 
     A folder that was set for JAX stays in use, and so does a cache that was switched off there.
     """
+    if Decided.yet:
+        return
+    Decided.yet = True
     chosen = setting("jax_compilation_cache_dir") is not None
     if not chosen and setting("jax_enable_compilation_cache"):
         with contextlib.suppress(RuntimeError):  # no home folder
@@ -163,6 +178,7 @@ def switch_on() -> None:
 
 def use(choice: Any = None) -> pathlib.Path | None:
     """Keeps compiled programs in a folder from now on; None is the user's cache folder, "off" no folder at all."""
+    Decided.yet = True
     given = str(choice or "")
     if given.lower() in OFF:
         return _set(None)

@@ -22,7 +22,7 @@ from kjax.nn.container import Container
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
 from kjax.precision import Precision
-from kjax.train import STATIC, Trainer, TrainState
+from kjax.train import STATIC, Logs, Totals, Trainer, TrainState
 
 KEPT = 128
 """How many compiled functions of each kind are kept: a program that makes networks without end stays small."""
@@ -72,10 +72,10 @@ class Compiled:
     def sums(self, state: TrainState, batch: Sequence[Any]) -> "Sums":
         """How sums over such batches are kept."""
         spec = tuple(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tuple(batch)))
-        kind = tuple(jax.tree.leaves(spec)), jax.tree.structure(spec)
-        if kind not in self._sums:
-            self._sums[kind] = Sums(self.trainer, state, spec)
-        return self._sums[kind]
+        found = kind(spec)
+        if found not in self._sums:
+            self._sums[found] = Sums(self.trainer, state, spec)
+        return self._sums[found]
 
 
 def settings(trainer: Trainer) -> dict[str, Setting]:
@@ -88,22 +88,32 @@ class Sums:
     """The loss and metrics of a trainer, summed over batches of one shape; `speeds` has the seconds of a step."""
 
     def __init__(self, trainer: Trainer, state: TrainState, batch: Sequence[Any]):
-        self._trainer, self._shapes = trainer, trainer.shapes(state, batch)
-        self.takes_padding = trainer.takes_padding(*self._shapes)
+        shapes = trainer.shapes(state, batch)
+        self._names, self.takes_padding = trainer.log_names, trainer.takes_padding(*shapes)
+        self._empty, self._results = _totals(jax.tree.structure(trainer), shapes)
         self.speeds: dict[str, float] = {}
 
     def empty(self) -> Any:
         """Sums over nothing, on the device."""
-        return _empty(self._trainer, *self._shapes)
+        return self._empty()
 
     def logs(self, totals: Any) -> dict[str, float]:
         """What the sums stand for, as Python floats, in one transfer."""
-        logs = jax.device_get(_results(self._trainer, totals, *self._shapes))
-        return {name: float(logs[name]) for name in self._trainer.log_names}
+        logs = jax.device_get(self._results(totals))
+        return {name: float(logs[name]) for name in self._names}
 
 
-_empty = jax.jit(Trainer.init_totals, static_argnums=(1, 2))
-_results = jax.jit(Trainer.results, static_argnums=(2, 3))
+@functools.lru_cache(maxsize=KEPT)
+def _totals(structure: Any, shapes: tuple[Any, Any]) -> tuple[Callable, Callable]:
+    trainer = jax.tree.unflatten(structure, range(structure.num_leaves))  # whatever the optimizer's numbers are
+
+    def init_totals() -> Totals:
+        return trainer.init_totals(*shapes)
+
+    def results(totals: Totals) -> Logs:
+        return trainer.results(totals, *shapes)
+
+    return jax.jit(init_totals), jax.jit(results)
 
 
 @functools.lru_cache(maxsize=4 * KEPT)
@@ -166,26 +176,39 @@ def record(net: Layer, params: Any, state: Any, x: Any, prefix: str, note: Calla
 
 
 def first_state(net: Layer, trainer: Trainer | None, seed: Any, x: Any) -> TrainState:
-    """What `Trainer.init` gives, or without a trainer the same with nothing for an optimizer, in one program.
+    """What `fresh_state` gives for inputs of such shapes (`jax.ShapeDtypeStruct`), in one program.
 
     `seed` is a key or a whole number; most of these become a key within the program, which saves a small one.
     """
     switch_on()
-    leaves, structure = jax.tree.flatten(x)
     if is_int(seed):
         seed = np.uint32(seed) if 0 <= seed < 2**32 else jax.random.key(seed)
-    return init(net, trainer, str(setting("jax_default_prng_impl")), seed, tuple(leaves), structure)
+    numbers, structure = jax.tree.flatten(trainer)
+    return _init(net, structure, str(setting("jax_default_prng_impl")), kind(x))(numbers, seed, x)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 5))
-def init(net: Layer, trainer: Any, impl: str, seed: Any, leaves: Any, structure: Any) -> TrainState:
-    key = jax.random.key(seed, impl=impl) if seed.ndim == 0 and seed.dtype == jnp.uint32 else seed
-    x = jax.tree.unflatten(structure, leaves)
-    with tracing("init", key=key):
-        if trainer is not None:
-            return trainer.init(key, x)
-        net_key, train_key = jax.random.split(key)
-        return TrainState(*net.init(net_key, x), (), jnp.zeros((), jnp.int32), train_key)
+@functools.lru_cache(maxsize=KEPT)
+def _init(net: Layer, structure: Any, impl: str, inputs: Any) -> Callable:
+    def init(numbers: list[Any], seed: Any, x: Any) -> TrainState:
+        key = jax.random.key(seed, impl=impl) if seed.ndim == 0 and seed.dtype == jnp.uint32 else seed
+        with tracing("init", key=key):
+            return fresh_state(net, jax.tree.unflatten(structure, numbers), key, x)
+
+    return jax.jit(init)
+
+
+def fresh_state(net: Layer, trainer: Trainer | None, key: jax.Array, x: Any) -> TrainState:
+    """What `Trainer.init` gives, or without a trainer the same with nothing for an optimizer."""
+    if trainer is not None:
+        return trainer.init(key, x)
+    net_key, train_key = jax.random.split(key)
+    return TrainState(*net.init(net_key, x), (), jnp.zeros((), jnp.int32), train_key)
+
+
+def kind(tree: Any) -> Any:
+    """What a program for such arrays depends on: with it in its key, each function that is kept holds one program."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((a.shape, a.dtype) for a in leaves)
 
 
 def restarted(trainer: Trainer, state: TrainState, x: Any = None) -> TrainState:
@@ -198,7 +221,15 @@ def restarted(trainer: Trainer, state: TrainState, x: Any = None) -> TrainState:
     return state.replace(params=params, state=net_state, opt_state=opt_state, loss_scale=loss_scale)
 
 
-@jax.jit
 def first_optimizer_state(trainer: Trainer, params: Any) -> Any:
-    """What `Trainer.init_optimizer` gives."""
-    return trainer.init_optimizer(params)
+    """What `Trainer.init_optimizer` gives, in one program."""
+    numbers, structure = jax.tree.flatten(trainer)
+    return _init_optimizer(structure, kind(params))(numbers, params)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _init_optimizer(structure: Any, weights: Any) -> Callable:
+    def init_optimizer(numbers: list[Any], params: Any) -> Any:
+        return jax.tree.unflatten(structure, numbers).init_optimizer(params)
+
+    return jax.jit(init_optimizer)

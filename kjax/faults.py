@@ -5,6 +5,7 @@ are bad, the steps since the last copy are run again to find the first bad one, 
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kjax.callbacks.base import Hooks
-from kjax.compiled import Compiled
+from kjax.compiled import KEPT, Compiled, kind
 from kjax.diagnosis import Cause, bad_weights, cause
 from kjax.probes import floats
 from kjax.train import take_rows
@@ -221,12 +222,19 @@ def some(rows: np.ndarray) -> str:
     return shown if len(rows) <= 8 else f"{shown}, … {len(rows)} in all"
 
 
-@jax.jit
 def snapshot(state: Any, loss: Any) -> tuple[Any, jax.Array]:
-    """A copy of a state, and whether it and the sums of the loss are finite."""
-    own = floats((state.params, state.state, loss))
-    good = [jnp.isfinite(a).all() for a in own]
-    return jax.tree.map(jnp.copy, state), jnp.stack(good).all() if good else jnp.array(True)
+    """A copy of a state, and whether it and the sums of the loss are finite, in one program."""
+    return _snapshot(kind((state, loss)))(state, loss)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _snapshot(arrays: Any) -> Callable:
+    def snapshot(state: Any, loss: Any) -> tuple[Any, jax.Array]:
+        own = floats((state.params, state.state, loss))
+        good = [jnp.isfinite(a).all() for a in own]
+        return jax.tree.map(jnp.copy, state), jnp.stack(good).all() if good else jnp.array(True)
+
+    return jax.jit(snapshot)
 
 
 def fine(state: Any, totals: Any) -> bool:

@@ -1,7 +1,9 @@
 """How the batches of an epoch reach the device: all data at once where it fits, else in chunks, one ahead."""
 
+import contextlib
+import importlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -89,8 +91,33 @@ def take(array: Any, rows: np.ndarray, size: int) -> np.ndarray:
 
 def ahead(blocks: Iterator[Block]) -> Iterator[Block]:
     """The same blocks, the next one being fetched by a thread while the last is at work."""
+    as_here = inherited()
+
+    def fetched() -> Block | None:
+        with as_here():
+            return next(blocks, None)
+
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, blocks, None)
+        coming = pool.submit(fetched)
         while (block := coming.result()) is not None:
-            coming = pool.submit(next, blocks, None)
+            coming = pool.submit(fetched)
             yield block
+
+
+def enable_x64(on: bool) -> contextlib.AbstractContextManager[Any]:
+    """`jax.enable_x64`, which JAX before 0.8 has elsewhere."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(on)
+    return importlib.import_module("jax.experimental").enable_x64(on)
+
+
+def inherited() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """What the caller's `with` blocks have set for JAX, as one for another thread, which begins without them."""
+    device, wide = jax.config.jax_default_device, jax.config.jax_enable_x64  # type: ignore[attr-defined]
+
+    @contextlib.contextmanager
+    def as_there() -> Iterator[None]:
+        with jax.default_device(device), enable_x64(wide):
+            yield
+
+    return as_there

@@ -99,7 +99,7 @@ class Lock:
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # POSIX lets a system say EACCES of a lock that is held
             file.close()
             return False
         except OSError:

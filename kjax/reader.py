@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from kjax.feed import Block
+from kjax.feed import Block, inherited
 
 BLOCK_BYTES, BLOCK_STEPS = 16 * 2**20, 64
 """What a block holds at most; three of them are in memory at a time."""
@@ -77,8 +77,7 @@ class Reader:
         self._done = self._closed = False
         self._handed = time.monotonic()
         self._changed = threading.Condition()
-        device = jax.config.jax_default_device  # type: ignore[attr-defined]  # a thread starts without the caller's
-        self._thread = threading.Thread(target=self._read, args=(batches, device), daemon=True, name="kjax reader")
+        self._thread = threading.Thread(target=self._read, args=(batches, inherited()), daemon=True, name="kjax reader")
         self._thread.start()
 
     def blocks(self) -> Iterator[Block]:
@@ -126,9 +125,9 @@ class Reader:
 
     # In the thread.
 
-    def _read(self, batches: Generator[Any, None, None], device: Any) -> None:
+    def _read(self, batches: Generator[Any, None, None], as_there: Callable) -> None:
         try:
-            with jax.default_device(device):
+            with as_there():
                 for batch in batches:
                     self._take(batch)
                     if self._closed:

@@ -9,7 +9,7 @@ The file is a safetensors file. Its arrays are those of `kjax.train.TrainState`:
 """
 
 import contextlib
-import inspect
+import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kjax.compiled import first_state
+from kjax.compiled import fresh_state
 from kjax.frozen import is_int
 from kjax.model import Model
 from kjax.nn.compose import Serial
@@ -259,8 +259,7 @@ def leaves(state: Any) -> dict[str, Any]:
 def expected(model: Model, spec: Any, impl: str | None) -> Any:
     """The state that a model begins with, as shapes: nothing is computed."""
     start = jax.eval_shape(lambda: jax.random.PRNGKey(0) if impl is None else jax.random.key(0, impl=impl))
-    first = inspect.unwrap(first_state)  # uncompiled: hostile networks need not stay in its cache
-    return jax.eval_shape(lambda key: first(model.net, model._trainer, key, spec), start)
+    return jax.eval_shape(functools.partial(fresh_state, model.net, model._trainer), start, spec)
 
 
 def require_fit(arrays: dict[str, np.ndarray], wanted: Any) -> None:

@@ -167,6 +167,13 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
     assert not tmp_path.exists()
 
 
+def test_none_is_deleted_before_there_are_too_many(tmp_path):
+    with Checkpoints(tmp_path, keep=6) as kept:
+        for i in range(1, 9):
+            kept.save(float(i))
+            assert [int(path.stem[-1]) for path in kept.paths()] == list(range(max(1, i - 5), i + 1))
+
+
 def test_a_disk_that_cannot_read_a_file_any_more_is_like_a_damaged_one(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as kept:
         kept.save(1.0)
@@ -257,6 +264,17 @@ def test_a_folder_belongs_to_one_process_until_that_ends_or_is_killed(tmp_path, 
             kept.save(1.0)
             kept.delete()
     assert not tmp_path.exists()
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="nothing is locked there")
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES], ids=errno.errorcode.get)
+def test_both_errors_that_posix_knows_for_a_held_lock_mean_one(code, tmp_path, monkeypatch):
+    def held(file, kind):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "lockf", held)
+    with pytest.raises(BlockingIOError, match="at work in"):
+        Lock(tmp_path / ".lock", "other", seconds=0.0)
 
 
 def test_where_nothing_can_be_written_it_says_so_at_once(tmp_path):

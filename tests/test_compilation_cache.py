@@ -7,13 +7,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import jax
 import pytest
 
 from kjax import compilation_cache
-from kjax.compilation_cache import Programs, prune, switch_on, use, write
+from kjax.compilation_cache import Decided, Programs, prune, switch_on, use, write
 from kjax.utils import cache_compilations
 
 PROGRAM = """
@@ -68,11 +67,11 @@ def test_the_second_process_compiles_nothing_and_no_trouble_stops_the_third(tmp_
 
 
 @pytest.fixture
-def settings():
+def settings(monkeypatch):
     """JAX's settings as they were, and kjax's as in a new process."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_enable_compilation_cache")
     before = {name: getattr(jax.config, name) for name in names}
-    switch_on.cache_clear()
+    monkeypatch.setattr(Decided, "yet", False)
     yield
     use("off")
     for name, value in before.items():
@@ -109,13 +108,22 @@ def test_what_was_set_for_jax_stays(settings, tmp_path, monkeypatch):
     assert folder() == str(tmp_path / "theirs") and jax.config.jax_persistent_cache_min_compile_time_secs == 1.0
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_enable_compilation_cache", False)
-    switch_on.cache_clear()
+    monkeypatch.setattr(Decided, "yet", False)
     switch_on()
     assert folder() is None
     cache_compilations(tmp_path / "explicit")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     assert cache_compilations(tmp_path / "again") == tmp_path / "again"
     assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.5
+
+
+@pytest.mark.parametrize("choice", ["off", "here"])
+def test_what_was_chosen_before_the_first_model_stays(choice, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KJAX_COMPILATION_CACHE", str(tmp_path / "environment"))
+    chosen = cache_compilations(choice)
+    switch_on()
+    assert folder() == (None if choice == "off" else str(chosen)) and chosen == use(choice)
 
 
 def test_without_a_home_there_is_no_cache(settings, monkeypatch):
@@ -194,14 +202,18 @@ def test_a_folder_never_holds_more_than_the_limit(tmp_path):
     assert two[0].get("f-59") and len(list(tmp_path.iterdir())) > 9
 
 
-def test_pruning_leaves_other_files_and_temporary_ones_in_use(tmp_path):
-    old, new, other = tmp_path / ".old", tmp_path / ".new", tmp_path / "notes.txt"
-    for file in (old, new, other):
+def test_pruning_deletes_what_a_killed_process_left_and_nothing_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *paths: None)  # killed before this
+    write(tmp_path / "old.program", b"half")
+    (abandoned,) = tmp_path.iterdir()
+    others = [tmp_path / name for name in (".bashrc", "notes.txt", ".kjax-notes", ".notes.tmp")]
+    for file in (abandoned, *others):
         file.write_bytes(b"text")
-    os.utime(old, (time.time() - 7200,) * 2)
-    os.utime(other, (0, 0))
+        os.utime(file, (0, 0))
+    write(tmp_path / "new.program", b"half")  # in use
     assert prune(tmp_path, 0) == 0
-    assert {f.name for f in tmp_path.iterdir()} == {".new", "notes.txt"}
+    left = {f.name for f in tmp_path.iterdir()}
+    assert abandoned.name not in left and left > {f.name for f in others} and len(left) == len(others) + 1
 
 
 def test_nothing_is_half_written(tmp_path, monkeypatch):

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+import threading
 import tracemalloc
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import kjax
 from kjax import data as arrays
-from kjax import feed
+from kjax import feed, reader
 from kjax.layers import Dense
 
 
@@ -87,6 +89,25 @@ def test_an_error_in_the_thread_arrives(small_memory):
 
     with pytest.raises(OSError, match="the disk is gone"):
         list(feed.ahead(broken()))
+
+
+def read(batches):
+    return reader.Reader(batches, 4, pad=True, even=True).blocks()
+
+
+@pytest.mark.parametrize("through", [feed.ahead, read])
+def test_threads_have_the_settings_of_their_caller(through):
+    seen = []
+
+    def batches():
+        device = jax.config.jax_default_device
+        seen.append((threading.current_thread(), device, kjax.data.narrowed(np.ones(1)).dtype, jnp.ones(1).dtype))
+        yield [np.ones((4, 1))]
+
+    with jax.default_device(jax.devices()[0]), jax.enable_x64(True):
+        assert list(through(batches()))
+    ((thread, *settings),) = seen
+    assert thread is not threading.current_thread() and settings == [jax.devices()[0], np.float64, np.float64]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -347,6 +347,15 @@ def test_two_processes_in_one_folder(tmp_path, monkeypatch):
     assert len(model.fit(X, Y, verbose=0, callbacks=[BackupAndRestore(tmp_path)]).epoch) == 1
 
 
+def test_a_disk_that_a_log_fills_is_a_warning_too(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Counter, "get_state", full)  # as a log that cannot be written to the end
+    with pytest.warns(UserWarning, match=r"after 1 epochs nothing could be saved .* No space left on device"):
+        assert run(tmp_path, [Counter()], backup={}, epochs=1)[0].epoch == [0]
+
+
 def test_a_full_disk_is_a_warning_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
     class Fills(Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -111,8 +111,8 @@ class BackupAndRestore(Callback):
                 f"BackupAndRestore: the optimizer has become {self.model.optimizer!r}: in training, nothing but its "
                 "numbers may change"
             )
-        meta = resume.taken(run, self.model)
         try:
+            meta = resume.taken(run, self.model)  # log files go to the disk
             self._kept.save(self.model.state, script=self._script, **meta)  # type: ignore[union-attr]
         except OSError as error:
             said = f"after {done(run.epoch, run.step)} nothing could be saved ({error}); training goes on"
