@@ -86,9 +86,10 @@ def class_weighted(model: Any, batch: Any, class_weight: Any) -> Any:
     return x, y, tuple(map(arrays.class_weights, y, own, weights))
 
 
-def check_finite(batch: Any) -> None:
+def check_finite(batch: Any, prefix: str = "") -> None:
     """Refuses NaN and infinity in a checked batch."""
-    arrays.check_finite(**named_leaves(("x", "y", "sample_weight"), batch))
+    names = tuple(prefix + name for name in ("x", "y", "sample_weight"))
+    arrays.check_finite(**named_leaves(names, batch))
 
 
 def from_stream(model: Any, raw: Any, class_weight: Any = None, finite: bool = False) -> tuple[Any, ...]:

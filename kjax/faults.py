@@ -101,7 +101,7 @@ class Watch:
 
     Args:
         model: what is trained.
-        hooks: its callbacks; those with a hook `fault` are told.
+        hooks: its callbacks; those with a hook `on_run_fault` are told.
         strict: whether a fault raises `FloatingPointError`.
 
     A look takes the time of a copy of the state, so it is not taken after every dispatch of a few milliseconds; the
@@ -110,7 +110,7 @@ class Watch:
 
     def __init__(self, model: Any, hooks: Hooks, strict: bool):
         self.model, self.hooks, self.strict = model, hooks, strict
-        self.on = strict or hooks.hears("fault")
+        self.on = strict or hooks.hears("on_run_fault")
         self._kept: Any = None
         self._since: list[Dispatch] = []
         self._last: tuple[Any, Any] = (None, ())
@@ -164,7 +164,7 @@ class Watch:
     def _report(self, fault: Fault, good: Any) -> None:
         self.model.state, self.model.stop_training, self._since = good, True, []
         self._last = (None, ())
-        self.hooks.call_run("fault", fault)
+        self.hooks.call_run("on_run_fault", fault)
         if self.strict:
             raise FloatingPointError(str(fault))
 

@@ -44,7 +44,7 @@ def for_fit_on_arrays(
 
 
 def for_validation(
-    model: Any, data: Any, batch_size: int | None, own_size: int | None, steps: int | None, passes: int
+    model: Any, data: Any, batch_size: int | None, own_size: int | None, steps: int | None, passes: int, finite: bool
 ) -> Source:
     """What to validate on, in so many passes.
 
@@ -54,7 +54,7 @@ def for_validation(
     """
     if is_stream(data):
         refuse_used_up(data, passes, steps, "validation_steps", "validation_data=batches instead of batches()")
-        return stream(model, data, "validation_data", own_size, steps, "validation_steps", 1)
+        return stream(model, data, "validation_data", own_size, steps, "validation_steps", 1, finite)
     if not isinstance(data, list | tuple) or len(data) not in (2, 3):
         raise ValueError(
             "validation_data is (x, y) or (x, y, sample_weight), or a generator or loader of such batches; got "
@@ -62,6 +62,8 @@ def for_validation(
         )
     x, y, weight = (*data, None)[:3]
     found = batches.checked(model, x, y, weight, ("validation x", "validation y"))
+    if finite:
+        batches.check_finite(found, "validation ")
     return ArraySource(found, batch_size or 32, False, steps, "validation_steps")
 
 
@@ -76,10 +78,11 @@ def for_evaluate(
 
 
 def stream(
-    model: Any, data: Any, name: str, batch_size: int | None, steps: int | None, steps_name: str, workers: int
-) -> StreamSource:
+    model: Any, data: Any, name: str, batch_size: int | None, steps: int | None, steps_name: str, workers: int,
+    finite: bool = False,
+) -> StreamSource:  # fmt: skip
     """A stream of batches that are not to be trained on."""
-    prepare = functools.partial(batches.from_stream, model)
+    prepare = functools.partial(batches.from_stream, model, finite=finite)
     return StreamSource(supply(data, steps, False, False, workers, batch_size), prepare, name, steps, steps_name)
 
 
@@ -103,6 +106,15 @@ def refuse_beside_stream(owner: str, x: Any, **given: Any) -> None:
         if value is not None:
             kind = type(x).__name__
             raise ValueError(f"{owner}: {name} goes with arrays, but x is a {kind} that gives batches; {fixes[name]}")
+
+
+def refuse_without_validation(**given: Any) -> None:
+    """Refuses what is about a validation where there is none."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"fit: {name}={value!r}, but there is nothing to validate on: give validation_data or validation_split"
+            )
 
 
 def check_counts(owner: str, **given: Any) -> None:

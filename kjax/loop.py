@@ -18,6 +18,7 @@ from kjax.callbacks import History, LambdaCallback
 from kjax.callbacks.base import Callback, Hooks, overrides
 from kjax.compiled import Compiled
 from kjax.faults import Watch
+from kjax.frozen import is_int
 from kjax.progress import Progress
 from kjax.sources import Source
 
@@ -40,7 +41,7 @@ class Plan:
     def validates(self, epoch: int) -> bool:
         """Whether there is a validation after this epoch, counted from 0."""
         freq = self.validation_freq
-        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
+        return (epoch + 1) % freq == 0 if is_int(freq) else epoch + 1 in freq
 
 
 @dataclasses.dataclass
@@ -175,7 +176,7 @@ def fit(
                 progress.epoch_end(run.logs)
                 hooks.call("on_epoch_end", run.epoch, logs=run.logs)
                 run.next_epoch()
-                hooks.call_run("rest", run)
+                hooks.call_run("on_run_rest", run)
             watch.end()
         except KeyboardInterrupt:
             print(f"\nInterrupted in epoch {run.epoch + 1}: the model keeps its last finished step.", file=sys.stderr)
@@ -186,7 +187,7 @@ def fit(
 
 def _begin(model: Any, run: Run, hooks: Hooks) -> None:
     """The callbacks begin, and go on from where an earlier process stood if one of them has found that out."""
-    hooks.call_run("resume", run)
+    hooks.call_run("on_run_resume", run)
     hooks.call("on_train_begin")
     if run.earlier is not None:
         resume.put_back(run.earlier, run, model)
@@ -238,7 +239,7 @@ def _train(
         if watch.after(epoch.totals):
             break
         _report(epoch, progress, hooks, "on_train_batch_end", steps)
-        hooks.call_run("rest", run)
+        hooks.call_run("on_run_rest", run)
         if model.stop_training:
             break
     model.stop_training = model.stop_training or source.ended
@@ -274,30 +275,39 @@ def evaluate(
     return logs
 
 
+class Pressed:
+    """What Ctrl-C does meanwhile: it is noted, and a second one raises, unless the model's arrays are given up."""
+
+    def __init__(self, model: Any):
+        self._model, self._times = model, 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self._times += 1
+        if self._times > 1 and not any(array.is_deleted() for array in jax.tree.leaves(self._model.state)):
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raises what was noted."""
+        if self._times:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def interruptible(model: Any) -> Iterator[Any]:
     """Ctrl-C waits for the step at hand: the yielded function raises it. A second Ctrl-C does not wait.
 
     Without this, an interrupt could fall between the step, which gives up the old state's memory, and the moment
-    when the model takes the new one. There the second one waits, too.
+    when the model takes the new one. There the second one waits, too. Where Ctrl-C does something else than Python's
+    default, or nothing, it goes on doing that.
     """
-    if threading.current_thread() is not threading.main_thread():
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if in_main else None
+    if before is not signal.default_int_handler and not isinstance(before, Pressed):
         yield lambda: None
         return
-    pressed = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        pressed.append(number)
-        if len(pressed) > 1 and not any(array.is_deleted() for array in jax.tree.leaves(model.state)):
-            raise KeyboardInterrupt
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, note)
+    pressed = Pressed(model)
+    signal.signal(signal.SIGINT, pressed)
     try:
-        yield check
+        yield pressed.check
     finally:
         signal.signal(signal.SIGINT, before)

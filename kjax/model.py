@@ -214,7 +214,8 @@ class Model(Savable, Predictor):
             sample_weight: one weight per example (or per time step).
             initial_epoch: the epoch to begin with, counted from 0.
             steps_per_epoch: how many batches make an epoch, by default all. With fewer than there are, the next
-                epoch goes on where this one ended; a stream that can begin anew does so when it ends.
+                epoch draws its own (`shuffle`), or goes on where this one ended if they come in order; a stream that
+                can begin anew does so when it ends.
             validation_steps: how many batches to validate on, from the start, by default all.
             validation_batch_size: examples per step of a validation on arrays, by default `batch_size`.
             validation_freq: after which epochs to validate: each so many, or a list of their numbers from 1.
@@ -239,6 +240,11 @@ class Model(Savable, Predictor):
             validation_batch_size=validation_batch_size, workers=workers,
         )  # fmt: skip
         check_plan(epochs, initial_epoch, verbose, shuffle, validation_freq)
+        if validation_data is None and not validation_split:
+            intake.refuse_without_validation(
+                validation_steps=validation_steps, validation_batch_size=validation_batch_size,
+                validation_freq=None if validation_freq == 1 else validation_freq,
+            )  # fmt: skip
         callbacks = listed_callbacks(callbacks, "fit")
         source, last = intake.for_fit(
             self, x, y, sample_weight, batch_size, epochs - initial_epoch, shuffle, class_weight, check_finite,
@@ -250,7 +256,7 @@ class Model(Savable, Predictor):
         if validation_data is not None:
             size, passes = validation_batch_size or batch_size, sum(map(plan.validates, range(initial_epoch, epochs)))
             held_out = intake.for_validation(
-                self, validation_data, size, validation_batch_size, validation_steps, passes
+                self, validation_data, size, validation_batch_size, validation_steps, passes, check_finite
             )
         with contextlib.closing(source), contextlib.closing(held_out or source):
             return loop.fit(self, source, held_out, plan, verbose, callbacks, check_finite)
@@ -281,7 +287,7 @@ class Model(Savable, Predictor):
         about = loop.sizes(source, source.size, verbose)
         hooks = Hooks(callbacks, self, "evaluate", {**about, "metrics": self.metrics_names})
         progress = Progress(1, verbose)
-        with contextlib.closing(source), contextlib.closing(progress):
+        with contextlib.closing(source), contextlib.closing(progress), hooks.leaving(None):
             progress.epoch_begin(None, about["steps"])
             logs = loop.evaluate(self, source, hooks, progress)
             progress.epoch_end(logs)

@@ -1,5 +1,6 @@
 """A network that is asked for its outputs."""
 
+import contextlib
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -76,22 +77,24 @@ class Predictor(Network):
             raise ValueError("predict: x gives no batch")
         size = arrays.check_rows(self._input(batches.inputs_of(self, first)))
         about = {"batch_size": size, "steps": given.length if steps is None else steps, "samples": None}
-        raws = numbered(given.batches(None, 0, 0, steps), 0)
-        found = (said(lambda raw: self._input(batches.inputs_of(self, raw)), raw, what) for raw, what in raws)
         hooks = Hooks(callbacks, self, "predict", {**about, "verbose": verbose})
-        return joined(self._predicted(found, size, hooks))
+        with contextlib.closing(given.batches(None, 0, 0, steps)) as own:
+            raws = numbered(own, 0)
+            found = (said(lambda raw: self._input(batches.inputs_of(self, raw)), raw, what) for raw, what in raws)
+            return joined(self._predicted(found, size, hooks))
 
     def _predicted(self, parts: Iterable[Any], size: int, hooks: Hooks) -> list[tuple[Any, int]]:
         """The outputs of each batch, those of the padding of a short one too, and how many are real."""
-        hooks.call("on_predict_begin")
-        state, found = self.state, []
-        for i, part in enumerate(parts):
-            hooks.call("on_predict_batch_begin", i)
-            n = arrays.rows(part)
-            found.append((self.outputs(state.params, state.state, arrays.pad_rows(part, max(n, size))), n))
-            if hooks.hears("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", i, logs={"outputs": on_host(arrays.cut(found[-1][0], 0, n))})
-        hooks.call("on_predict_end")
+        with hooks.leaving(None):
+            hooks.call("on_predict_begin")
+            state, found = self.state, []
+            for i, part in enumerate(parts):
+                hooks.call("on_predict_batch_begin", i)
+                n = arrays.rows(part)
+                found.append((self.outputs(state.params, state.state, arrays.pad_rows(part, max(n, size))), n))
+                if hooks.hears("on_predict_batch_end"):
+                    hooks.call("on_predict_batch_end", i, logs={"outputs": on_host(arrays.cut(found[-1][0], 0, n))})
+            hooks.call("on_predict_end")
         return found
 
     @explained

@@ -1,5 +1,6 @@
 """A run of `fit` as values that a checkpoint holds, and back: all that decides what is still to come."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,12 +9,18 @@ import jax
 
 from kjax.callbacks.base import Callback, keeps_state
 from kjax.checkpoints import Checkpoint
+from kjax.frozen import Frozen
+from kjax.nn.container import all_layers
+from kjax.nn.layer import Layer
 from kjax.train import STATIC
 
 POSITION = ("epoch", "step", "began", "logs")
 """Attributes of `kjax.loop.Run`."""
 FREE = ("epochs", "verbose", "metrics")
 """What callbacks are told that may differ when a run goes on: for how long, what is printed, which logs there are."""
+
+PRINTED = Frozen.__repr__
+"""What prints a layer with all its settings."""
 
 
 class Earlier(NamedTuple):
@@ -60,6 +67,7 @@ def script(model: Any, params: dict[str, Any], callbacks: Sequence[Callback]) ->
     """
     trainer = model.trainer
     settings = {name: told(getattr(trainer, name)) for name in (*STATIC, "optimizer")}
+    settings["net"] = network(trainer.net)
     sizes = {name: told(value) for name, value in params.items() if name not in FREE}
     names = ", ".join(type(callback).__name__ for callback in callbacks if keeps_state(callback))
     start = {
@@ -67,6 +75,13 @@ def script(model: Any, params: dict[str, Any], callbacks: Sequence[Callback]) ->
         "steps the model had made before fit": int(model.state.step),
     }
     return {**settings, **sizes, "callbacks": names, **start}
+
+
+def network(net: Layer) -> str:
+    """A network as a text that says everything, that of layers too which are printed in short, graphs among them."""
+    short = [(name, layer) for name, layer in [("it", net), *all_layers(net)] if type(layer).__repr__ is not PRINTED]
+    fields = [(name, {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}) for name, layer in short]
+    return "; ".join([told(net), *(f"{name} is {told(own)}" for name, own in fields)])
 
 
 def told(value: Any) -> Any:

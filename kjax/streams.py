@@ -91,10 +91,11 @@ class StreamSource:
         if self._reader is not None:
             self._reader.close()
 
-    def _checked(self, raws: Iterator[Any], first: int) -> Generator[Any, None, None]:
+    def _checked(self, raws: Generator[Any, None, None], first: int) -> Generator[Any, None, None]:
         """The batches, ready to be copied; errors say which one they are about."""
-        for raw, what in numbered(raws, first, self._label):
-            yield self._fitting(raw, what)
+        with contextlib.closing(raws):  # else its threads would live as long as an error's traceback
+            for raw, what in numbered(raws, first, self._label):
+                yield self._fitting(raw, what)
 
     def _fitting(self, raw: Any, what: str) -> Any:
         return said(lambda raw: jax.tree.map(like, *same_tree(self._prepare(raw), self.batch)), raw, what)

@@ -5,7 +5,7 @@ would have seen: a data set that is asked by number leaves out what is done, an 
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -41,7 +41,7 @@ class Supply(Protocol):
         """The last batch of a pass, where `even` is None."""
         ...
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         """The batches of a pass of so many steps (None: all there are) after `epoch` others, from step `first` on."""
         ...
 
@@ -67,7 +67,7 @@ class Once:
     def last(self) -> Any:
         raise NotImplementedError
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         if epoch and steps is None:
             return
         done = epoch * (steps or 0) + first - self._taken
@@ -110,7 +110,7 @@ class Again:
             self._set_epoch(epoch)
         return self._start()
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         while self._passes < epoch and not self._set_epoch:
             drop(self._begin(self._passes), steps)
             self._passes += 1
@@ -151,22 +151,24 @@ class Numbered:
         self.length: int | None = len(data)
         self.shuffle = bool(shuffle) and len(data) < 2**31  # an endless one says that it has sys.maxsize
         self._seen: dict[int, Any] = {}
-        self._ended = 0
+        self._begun, self._ended = 0, 0
 
     def peek(self) -> Any:
         return self._seen.setdefault(0, self.data[0]) if len(self.data) else NOTHING
 
     def last(self) -> Any:
         number = len(self.data) - 1
-        if number not in self._seen and number < 2**31:
-            self._seen[number] = self.data[number]
-        return self._seen.get(number, self._seen[0])
+        if not 0 < number < 2**31:
+            return self._seen[0]
+        self._seen = {}  # it may fill the same arrays again
+        return self.data[number]
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         while self._ended < epoch:
+            self._begin()
             self._end()
-        seen, self._seen = self._seen if epoch == 0 else {}, {}
-        call(self.data, "on_epoch_begin")
+        seen, self._seen = self._seen if epoch == 0 and not hasattr(self.data, "on_epoch_begin") else {}, {}
+        self._begin()
         numbers = self.numbers(key, epoch, steps)[first:]
         get = (lambda i: seen.pop(i) if i in seen else self.data[i]) if seen else self.data.__getitem__
         yield from map(get, numbers) if self.workers == 1 else in_order(get, numbers, self.workers)
@@ -181,6 +183,11 @@ class Numbered:
             return range(start, start + steps) if start + steps <= n else [(start + i) % n for i in range(steps)]
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         return np.concatenate([generator.permutation(n) for _ in range(-(-steps // n))])[:steps].tolist()
+
+    def _begin(self) -> None:
+        if self._begun == self._ended:  # else a pass was left before its end
+            self._begun += 1
+            call(self.data, "on_epoch_begin")
 
     def _end(self) -> None:
         self._ended += 1
@@ -205,7 +212,7 @@ class Examples(Numbered):
     def peek(self) -> Any:
         return self.table[: self.size] if len(self.table) else NOTHING
 
-    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Iterator[Any]:
+    def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         order: Any = range(len(self.table))
         if self.mixes:
             order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(self.table))

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import signal
 import warnings
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -17,6 +18,7 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
 
 
 @contextlib.contextmanager

@@ -142,6 +142,36 @@ def test_averaged_weights_are_evaluated_and_training_does_not_notice():
     assert len(after.fit(x, y, verbose=0).epoch) == 1
 
 
+def test_a_timer_counts_the_steps_there_were():
+    x, y = data(12)
+    model, timer = made(), callbacks.Timer()
+    stop = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 1))
+    for hooks, steps in (([timer], 5), ([timer, stop], 2)):
+        model.fit(lambda: iter([(x, y)] * 5), verbose=0, callbacks=hooks)
+        assert timer.steps[0] * steps == pytest.approx(timer.epochs[0])
+
+
+def fails(*args):
+    raise RuntimeError("of the callback")
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_an_error_leaves_the_weights_and_not_their_averages(method):
+    x, y = data()
+    model = made(kjax.optim.SGD(0.1, use_ema=True))
+    model.fit(x, y, 8, verbose=0)
+    hook = "on_predict_batch_end" if method == "predict" else "on_test_batch_end"
+    hooks = [callbacks.SwapEMAWeights(), callbacks.LambdaCallback(**{hook: fails})]
+    arguments = {"fit": (x, y, 8), "evaluate": (x, y), "predict": (x,)}[method]
+    options = {"validation_data": (x, y)} if method == "fit" else {}
+    wanted = made(kjax.optim.SGD(0.1, use_ema=True))
+    for _ in range(2 if method == "fit" else 1):
+        wanted.fit(x, y, 8, verbose=0)
+    with pytest.raises(RuntimeError, match="of the callback"):
+        getattr(model, method)(*arguments, verbose=0, callbacks=hooks, **options)
+    assert same(weights(model), weights(wanted))
+
+
 def test_nan_ends_training(capsys):
     x, y = data()
     model = made(kjax.optim.SGD(1e30))
@@ -274,3 +304,18 @@ def test_the_live_plot_is_drawn_anew(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.core.getipython", None)
     with pytest.raises(ImportError, match=r'pip install "kjax\[notebook\]"'):
         callbacks.LivePlot()
+
+
+class Named(Callback):
+    """A callback from elsewhere, whose own methods have names that mean something else to others."""
+
+    def resume(self): ...
+    def rest(self): ...
+    def fault(self): ...
+    def leave(self): ...
+
+
+def test_methods_of_any_other_name_are_left_alone():
+    assert len(fit(Named()).epoch) == 1
+    with pytest.raises(TypeError, match="on_run_leave"):
+        callbacks.LambdaCallback(on_run_leave=print)

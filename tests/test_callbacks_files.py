@@ -197,6 +197,23 @@ def test_tensorboard_shows_scalars_histograms_pictures_and_the_table(tmp_path, m
     np.testing.assert_allclose(numbers(later, "evaluation_loss_vs_iterations"), [loss], rtol=1e-6)
 
 
+def test_tensorboard_leaves_nothing_open_after_an_error(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    profiled = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: profiled.append("start"))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: profiled.append("end"))
+    board, model = callbacks.TensorBoard(tmp_path, profile_batch=(1, 9)), made()
+
+    def fail(batch, logs):
+        model.evaluate(X, Y, verbose=0, callbacks=[board])
+        assert board._writers and profiled == ["start"]  # an evaluation is not the end of it
+        raise RuntimeError("of the callback")
+
+    with pytest.raises(RuntimeError, match="of the callback"):
+        fit(board, callbacks.LambdaCallback(on_train_batch_end=fail), model=model)
+    assert not board._writers and profiled == ["start", "end"]
+
+
 def test_tensorboard_explains_what_is_wrong(monkeypatch):
     monkeypatch.setattr("kjax.callbacks.tensorboard.writer_class", lambda: None)
     for options, part in (

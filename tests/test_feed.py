@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import kjax
+from kjax import data as arrays
 from kjax import feed, reader
 from kjax.layers import Dense
 
@@ -130,3 +132,16 @@ print(most.most - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100  # of 381 MB: a few chunks of 8 MB, and what the allocator keeps
+
+
+def test_a_file_is_searched_for_nan_in_pieces():
+    large = np.broadcast_to(np.float32(1), (1 << 14, 1000))  # as a file: it is nowhere in memory
+    tracemalloc.start()
+    arrays.check_finite(x=large)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < large.nbytes / 8
+    x = np.zeros((5, 1 << 21), "float16")  # two rows a piece
+    x[[3, 4], 7] = np.nan
+    with pytest.raises(ValueError, match="x holds NaN or infinity in 2 of 5 examples, the first in row 3"):
+        arrays.check_finite(x=x)

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 import kjax
-from kjax import layers
-from kjax.callbacks import Callback
+from kjax import layers, loop
+from kjax.callbacks import Callback, LambdaCallback
 
 X = np.random.default_rng(0).standard_normal((48, 3)).astype("float32")
 Y = X[:, :1]
@@ -62,6 +62,32 @@ def test_two_within_a_step_wait_for_its_weights():
     model.fit(X, Y, 8, epochs=3, verbose=0)
     model.compiled.train_rows = real
     usable(model, 1)
+
+
+def test_what_else_ctrl_c_does_it_goes_on_doing():
+    pressed, before = [], signal.getsignal(signal.SIGINT)
+    try:
+        for handler, times in ((lambda *_: pressed.append(1), 1), (signal.SIG_IGN, 0)):
+            signal.signal(signal.SIGINT, handler)
+            pressed.clear()
+            history = made().fit(X, Y, 8, verbose=0, callbacks=Presses("on_train_batch_begin", 2, 1))
+            assert len(pressed) == times and len(history.epoch) == 1
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_that_python_does_not_know_stays(monkeypatch):
+    monkeypatch.setattr(loop.signal, "getsignal", lambda number: None)
+    assert len(made().fit(X, Y, 8, verbose=0).epoch) == 1
+
+
+def test_a_fit_within_a_fit_takes_its_own_interrupt(capsys):
+    outer, inner = made(), made()
+    press = Presses("on_train_batch_begin", 2, 1)
+    within = LambdaCallback(on_epoch_begin=lambda epoch, logs: inner.fit(X, Y, 8, verbose=0, callbacks=press))
+    assert len(outer.fit(X, Y, 8, verbose=0, callbacks=within).epoch) == 1
+    assert int(inner.state.step) == 3 and "Interrupted in epoch 1" in capsys.readouterr().err
 
 
 def test_a_validation_ends_at_once():

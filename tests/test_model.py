@@ -383,7 +383,7 @@ class Interrupting(Callback):
 
 
 def test_ctrl_c_keeps_the_last_good_state_and_the_history(capsys):
-    before = signal.getsignal(signal.SIGINT)  # a shell may have its background jobs ignore it
+    before = signal.getsignal(signal.SIGINT)
     x, y = data(70)
     made = classifier()
     history = made.fit(x, y, epochs=5, verbose=0, callbacks=[Interrupting()])

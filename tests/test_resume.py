@@ -17,7 +17,7 @@ from jax._src.array import ArrayImpl
 from test_checkpoints import Full, another_process, same
 
 import kjax
-from kjax import callbacks, compiled, layers
+from kjax import callbacks, compiled, layers, resume
 from kjax.callbacks import BackupAndRestore, Callback
 from kjax.files import Lock
 from kjax.progress import Progress
@@ -293,6 +293,32 @@ def test_another_script_is_refused_and_told_what_differs(name, started):
         assert part in said, said
     assert all(map(np.array_equal, before, model.get_weights()))
     assert (started / "log.csv").read_text() == "mine"
+
+
+class Subclassed(kjax.Model):
+    def __init__(self, rate):
+        super().__init__()
+        self.drop, self.head = layers.Dropout(rate), layers.Dense(1)
+
+    def call(self, x):
+        return self.head(self.drop(x))
+
+
+def graph(rate):
+    x = kjax.Input(shape=(3,))
+    return kjax.Model(x, layers.Dense(1)(layers.Dropout(rate)(x)))
+
+
+def test_layers_are_compared_where_a_network_is_printed_in_short():
+    nets = {
+        "a subclass": lambda rate: Subclassed(rate).net,
+        "a graph": lambda rate: graph(rate).net,
+        "a graph within": lambda rate: kjax.Sequential([graph(rate), layers.Dense(1)]).net,
+    }
+    for name, make in nets.items():
+        assert resume.network(make(0.1)) == resume.network(make(0.1)), name
+        was, now = resume.apart(resume.network(make(0.1)), resume.network(make(0.2)))
+        assert "Dropout(0.1)" in was and "Dropout(0.2)" in now, name
 
 
 def test_an_optimizer_that_a_callback_exchanges_is_refused(tmp_path):

@@ -3,10 +3,19 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import kjax
 from kjax.sequences import in_order
+
+
+def ended(before):
+    """Whether there are soon no more threads than before."""
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return threading.active_count() == before
 
 
 def test_the_base_says_what_is_missing():
@@ -32,7 +41,27 @@ def test_threads_keep_the_order_work_at_once_and_end():
     unfinished = in_order(lambda i: i, range(9), 2)
     next(unfinished)
     unfinished.close()
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    assert ended(before)
+
+
+class Misshapen(kjax.utils.Sequence):
+    """One batch has another shape; two threads ask."""
+
+    def __init__(self):
+        super().__init__(workers=2)
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, i):
+        return np.ones((2, 4 if i == 4 else 3), "float32"), np.ones((2, 1), "float32")
+
+
+@pytest.mark.parametrize("method", ["fit", "predict"])
+def test_no_thread_lives_as_long_as_an_error(method):
+    before = threading.active_count()
+    model = kjax.Sequential([kjax.layers.Dense(1, input_shape=(3,))])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="of the data: x has examples") as kept:
+        getattr(model, method)(Misshapen(), verbose=0)
+    assert kept.value.__traceback__ and ended(before)

@@ -219,7 +219,7 @@ def test_validation_of_some_steps_begins_from_the_start_and_not_each_epoch():
     x, y, _ = data(70)
     made = model()
     options = {"verbose": 0, "batch_size": 16, "epochs": 5, "validation_data": (x, y), "validation_steps": 2}
-    history = made.fit(x, y, validation_freq=2, **options).history
+    history = made.fit(x, y, validation_freq=np.int64(2), **options).history
     assert len(history["val_loss"]) == 2
     history = made.fit(x, y, validation_freq=[1, 5], validation_batch_size=8, **options).history
     assert len(history["val_loss"]) == 2

@@ -51,6 +51,13 @@ class Shuffled:
         self.items = self.rng.permutation(self.items)
 
 
+class Begins(Shuffled):
+    """Puts its items in another order before each epoch, too."""
+
+    def on_epoch_begin(self):
+        self.items = self.rng.permutation(self.items)
+
+
 class Table:
     """What `datasets.Dataset` can do."""
 
@@ -74,6 +81,7 @@ KINDS = {
     "reiterable": Reiterable,
     "set_epoch": WithEpochs,
     "numbered": Shuffled,
+    "numbered, another order as it begins": Begins,
     "table": Table,
     "generator": lambda: iter(range(1000)),
 }
@@ -120,12 +128,40 @@ def test_a_table_is_shuffled_by_example():
     assert list(map(len, found[0])) == [3, 3, 1]
 
 
+class Plain:
+    """By number, without hooks; all batches lie in the same memory."""
+
+    def __init__(self):
+        self.buffer, self.asked = np.zeros(1, int), []
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, i):
+        self.asked.append(i)
+        self.buffer[:] = i
+        return self.buffer
+
+
 def test_the_first_batch_is_made_once():
-    asked = []
+    data = Plain()
+    made = supply.supply(data, None, False, True)
+    made.peek()
+    assert [int(raw[0]) for raw in made.batches(None, 0, 0, None)] == list(range(7)) == data.asked
+
+
+def test_a_look_at_the_last_batch_may_overwrite_the_first():
+    made = supply.supply(Plain(), None, False, True)
+    made.peek(), made.last()
+    assert [int(raw[0]) for raw in made.batches(None, 0, 0, None)] == list(range(7))
+
+
+def test_a_pass_that_was_left_begins_once():
     data = Shuffled()
-    data.__class__ = type("Asked", (Shuffled,), {"__getitem__": lambda self, i: asked.append(i) or i})
-    assert passes(supply.supply(data, None, False, True), None, [(0, 0)]) == [list(range(7))]
-    assert asked == list(range(7))
+    made = supply.supply(data, None, False, True)
+    next(made.batches(None, 0, 0, None))
+    list(made.batches(None, 1, 0, None))
+    assert data.begun == 2
 
 
 class Loader:

@@ -77,7 +77,7 @@ class BackupAndRestore(Callback):
         self._batches, self._seconds = frequency(save_freq)
         self._kept: Checkpoints | None = None
 
-    def resume(self, run: Any) -> None:
+    def on_run_resume(self, run: Any) -> None:
         self._script = resume.script(self.model, self.params, run.callbacks)
         self._kept = Checkpoints(self.backup_dir, self.keep, "BackupAndRestore")
         found = self._kept.newest()
@@ -89,7 +89,7 @@ class BackupAndRestore(Callback):
         self._kind: Any = jax.tree.structure(self.model.optimizer)
         self._done, self._unsaved, self._last = 0, 0, time.monotonic()
 
-    def rest(self, run: Any) -> None:
+    def on_run_rest(self, run: Any) -> None:
         if self._due(run):
             self._save(run)
 
@@ -119,8 +119,8 @@ class BackupAndRestore(Callback):
             warnings.warn(f"BackupAndRestore: {said}", stacklevel=2)
         self._unsaved, self._last = 0, time.monotonic()
 
-    def leave(self, run: Any) -> None:
-        if self._kept is not None:
+    def on_run_leave(self, run: Any) -> None:
+        if self._kept is not None and run is not None:
             if run.ended and self.delete_checkpoint:
                 self._kept.delete()
             self._kept.close()

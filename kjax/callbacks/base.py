@@ -100,19 +100,19 @@ class Callback:
         for name, value in state.items():
             setattr(self, name, value)
 
-    def resume(self, run: Any) -> None:
+    def on_run_resume(self, run: Any) -> None:
         """Called before `on_train_begin` of all callbacks with the `kjax.loop.Run`; may set its `earlier` to where
         another process stood. In the middle of an epoch, `on_epoch_begin` is not called again then."""
 
-    def rest(self, run: Any) -> None:
+    def on_run_rest(self, run: Any) -> None:
         """Called between dispatches and between epochs, when all callbacks have been told of all that has happened."""
 
-    def fault(self, fault: Any) -> None:
+    def on_run_fault(self, fault: Any) -> None:
         """Called with a `kjax.faults.Fault` where the loss or the weights stop being finite. The model is back where
         it stood before that step, and training ends. A callback that has this hook has them looked at."""
 
-    def leave(self, run: Any) -> None:
-        """Called last, whatever has ended `fit`, an error too."""
+    def on_run_leave(self, run: Any) -> None:
+        """Called last, whatever has ended `fit`, `evaluate` or `predict`, an error too; `run` is None but for `fit`."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before a prediction."""
@@ -127,8 +127,8 @@ class Callback:
         """Called after a batch of a prediction; `logs["outputs"]` is what it gave."""
 
 
-HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-RUN_HOOKS = ("resume", "rest", "fault", "leave")
+RUN_HOOKS = ("on_run_resume", "on_run_rest", "on_run_fault", "on_run_leave")
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_") and name not in RUN_HOOKS)
 NOBODY: dict[str, list[Any]] = {hook: [] for hook in (*HOOKS, *RUN_HOOKS)}
 UNHEARD = dict.fromkeys(NOBODY, False)
 OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
@@ -184,7 +184,7 @@ class Hooks:
         try:
             yield
         finally:
-            self.call_run("leave", run)
+            self.call_run("on_run_leave", run)
 
     def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
         """Calls a hook of all callbacks for each of some batches."""

@@ -107,7 +107,8 @@ class EarlyStopping(Monitor):
         verbose: 1 prints when it stops and what it restores.
         baseline: a number to beat: until it is beaten, improvements do not count as such for `patience`.
         restore_best_weights: whether the model gets back the weights and the state (moving statistics) of the best
-            epoch when training ends, whatever ends it. A copy of them is kept on the device meanwhile.
+            epoch when training ends, by Ctrl-C too; after an error it keeps its last ones. A copy of them is kept on
+            the device meanwhile.
         start_from_epoch: earlier ones are not looked at.
 
     After training, `stopped_epoch` is the epoch that it stopped in, counted from 0 (0: it did not), `best` the best

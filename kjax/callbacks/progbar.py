@@ -60,5 +60,5 @@ class ProgbarLogger(Callback):
         self._progress.epoch_end(logs or {})
         self._within = False
 
-    def leave(self, run: Any) -> None:
+    def on_run_leave(self, run: Any) -> None:
         self._progress.close()

@@ -15,7 +15,7 @@ class LambdaCallback(Callback):
         on_epoch_begin, on_epoch_end: called with `(epoch, logs)`.
         on_train_begin, on_train_end: called with `(logs)`.
         on_train_batch_begin, on_train_batch_end: called with `(batch, logs)`.
-        hooks: any other hook of `Callback` by its name.
+        hooks: any other of Keras's hooks by its name.
 
     Raises:
         TypeError: no hook has this name, or something is no function.
@@ -77,7 +77,7 @@ class TerminateOnNaN(Callback):
         self.raise_error = raise_error
         self.found: Any = None
 
-    def fault(self, fault: Any) -> None:
+    def on_run_fault(self, fault: Any) -> None:
         self.found = fault
         if self.raise_error:
             raise FloatingPointError(str(fault))
@@ -111,6 +111,7 @@ class Timer(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._began, self._validation = time.perf_counter(), 0.0
+        self._step = int(self.model.state.step)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._tested = time.perf_counter()
@@ -122,11 +123,13 @@ class Timer(Callback):
         seconds = time.perf_counter() - self._began
         self.epochs.append(seconds)
         self.validations.append(self._validation)
-        self.steps.append((seconds - self._validation) / self.params["steps"])
+        steps = int(self.model.state.step) - self._step
+        self.steps.append((seconds - self._validation) / max(1, steps))  # none, where the first one went wrong
 
     def get_state(self) -> dict[str, Any]:
         lists = {"epochs": self.epochs, "validations": self.validations, "steps": self.steps}
-        return {**lists, "seconds": time.perf_counter() - self._began, "_validation": self._validation}
+        seconds = time.perf_counter() - self._began
+        return {**lists, "seconds": seconds, "_validation": self._validation, "_step": self._step}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._began = time.perf_counter() - state.pop("seconds")
@@ -199,3 +202,6 @@ class SwapEMAWeights(Callback):
         self._restore()
 
     on_predict_begin, on_predict_end = on_test_begin, on_test_end
+
+    def on_run_leave(self, run: Any) -> None:
+        self._restore()  # an error may have come while the averages were in the model

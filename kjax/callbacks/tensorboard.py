@@ -176,6 +176,10 @@ class TensorBoard(Callback):
         self._close()
         self._training = False
 
+    def on_run_leave(self, run: Any) -> None:
+        if run is not None or not self._training:  # else an evaluation within a training
+            self.on_train_end()
+
 
 @functools.cache
 def writer_class() -> Any:
