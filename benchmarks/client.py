@@ -82,11 +82,13 @@ SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROW
 """All peers of a workload hold their memory at once: none may take the whole device."""
 CACHES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_", "TORCHINDUCTOR_CACHE_DIR", "KJAX_COMPILATION_CACHE")
 """Beginnings of the names of all settings of the peers' compilation caches."""
+UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+"""With this setting kjax alone would be compiled to bytecode at each start: pip has done so with the peers."""
 NO_CACHE = {"KJAX_COMPILATION_CACHE": "off"}
 """kjax's is the only one that is on by itself and would outlive a run that is to compile."""
 
 
 def environment(peer: str, more: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment with what the peer needs; no compilation cache unless `more` names one."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(CACHES)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith((*CACHES, UNCOMPILED))}
     return {**inherited, **SHARED_GPU, **NO_CACHE, **PEERS[peer].env, **(more or {})}

@@ -190,7 +190,7 @@ def profiles(found: dict[str, Any]) -> str:
     told = {name: found[name] for name in WORKLOADS if "kinds" in found.get(name, {})}
     header = ["", "ms per step", *profile.ALL_KINDS]
     rows = [
-        [WORKLOADS[n].title, number(p["ms"]), *[f"{ms / p['ms']:.0%}" for ms in p["kinds"].values()]]
+        [WORKLOADS[n].title, number(p["ms"]), *[f"{p['kinds'][kind] / p['ms']:.0%}" for kind in profile.ALL_KINDS]]
         for n, p in told.items()
     ]
     lines = [f"- {WORKLOADS[n].title}: {longest(p)}\n" for n, p in told.items()]

@@ -133,7 +133,9 @@ def test_what_is_measured_anew_replaces_its_own_part():
 
 def test_a_report_says_what_was_found_and_missed(tmp_path):
     found = workload(kjax=[2.0, 2.2], raw=[4.0, 4.0], torch=[1.0, 1.0]) | {"check": {"raw": [1.0], "kjax": [2.0]}}
-    kinds = dict.fromkeys(profile.ALL_KINDS, 0.25)
+    kinds = {kind: i / 20 for i, kind in enumerate(profile.ALL_KINDS)}
+    shares = " | ".join(f"{kinds[kind] / 2:.0%}" for kind in profile.ALL_KINDS)
+    kinds = dict(sorted(kinds.items()))  # as a file keeps them
     profiles = {"tiny_mlp": {"kinds": kinds, "ms": 2.0, "top": [["m/dot.1", "matrix products", 80.0, 0.25]]}}
     profiles["resnet20"] = {"failed": "no events"}
     measured = {"workloads": {"tiny_mlp": found | {"others": [0.5], "idle": 0.0}}, "profiles": profiles}
@@ -144,6 +146,7 @@ def test_a_report_says_what_was_found_and_missed(tmp_path):
         "2.10 ≠",
         "2.10 times PyTorch, wanted 0.8",
         "missed",
+        shares,
         "`dot.1`",
         "80.0 runs",
         "no events",
