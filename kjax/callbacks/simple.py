@@ -110,8 +110,10 @@ class Timer(Callback):
         self.epochs, self.validations, self.steps = [], [], []
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._began, self._validation = time.perf_counter(), 0.0
-        self._step = int(self.model.state.step)
+        self._began, self._validation, self._steps = time.perf_counter(), 0.0, 0
+
+    def on_run_rest(self, run: Any) -> None:
+        self._steps = run.step or self._steps  # 0 behind an epoch's end
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._tested = time.perf_counter()
@@ -123,13 +125,12 @@ class Timer(Callback):
         seconds = time.perf_counter() - self._began
         self.epochs.append(seconds)
         self.validations.append(self._validation)
-        steps = int(self.model.state.step) - self._step
-        self.steps.append((seconds - self._validation) / max(1, steps))  # none, where the first one went wrong
+        self.steps.append((seconds - self._validation) / max(1, self._steps))  # none, where the first one went wrong
 
     def get_state(self) -> dict[str, Any]:
         lists = {"epochs": self.epochs, "validations": self.validations, "steps": self.steps}
         seconds = time.perf_counter() - self._began
-        return {**lists, "seconds": seconds, "_validation": self._validation, "_step": self._step}
+        return {**lists, "seconds": seconds, "_validation": self._validation, "_steps": self._steps}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._began = time.perf_counter() - state.pop("seconds")
