@@ -1,0 +1,78 @@
+"""Kernels in C for CPU, where XLA's own are slow, and how a lowering calls them.
+
+Each kernel stands beside a rule in JAX that gives the same numbers up to rounding, on every platform, and is chosen
+in its place when a program is lowered: for one CPU, in float32, where the library is there. It is compiled when kjax
+is installed (`build.py`); without it, or with the environment variable KJAX_NATIVE=off, all works as before, slower.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+FOLDER = pathlib.Path(__file__).parent
+LEVELS = {"x86_64_v4": {"avx512f", "avx512dq", "avx512bw", "avx512vl"}, "x86_64_v3": {"avx2", "fma", "bmi2"}}
+"""What a processor must have for each of the libraries, the fastest first; others need nothing."""
+
+
+def usable(context: Any) -> bool:
+    """Whether a program that is being lowered may call kernels: it runs here, on one device alone."""
+    module = context.module_context
+    devices = getattr(module.axis_context, "num_devices", None)
+    if devices is None:
+        devices = module.axis_context.mesh.size
+    return devices == 1 and not module.lowering_parameters.for_export and library() is not None
+
+
+def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> list[Array]:
+    """The float32 results of a kernel, by their shapes; `sizes` are its static sizes, as the kernel reads them."""
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in results]
+    return jax.ffi.ffi_call(_target(name), shapes)(*operands, sizes=np.asarray(sizes, np.int64))
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The kernels for this processor; None where there are none, or none are wanted."""
+    if os.environ.get("KJAX_NATIVE", "").lower() in ("off", "0"):
+        return None
+    return next((ctypes.CDLL(str(path)) for path in map(_path, _levels()) if path.exists()), None)
+
+
+def _levels() -> list[str]:
+    machine = platform.machine().lower()
+    if machine not in ("x86_64", "amd64"):
+        return [machine]
+    flags = _processor_flags()
+    return [level for level, needed in LEVELS.items() if needed <= flags]
+
+
+def _processor_flags() -> set[str]:
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return next((set(line.split(":")[1].split()) for line in text.splitlines() if line.startswith("flags")), set())
+
+
+def _path(level: str) -> pathlib.Path:
+    return FOLDER / f"kernels_{sys.platform}_{level}.so"
+
+
+@functools.cache
+def _target(name: str) -> str:
+    """The name under which XLA knows a kernel: a program kept from an earlier build never calls a later one's."""
+    kernels = library()
+    assert kernels is not None
+    digest = hashlib.sha256(pathlib.Path(kernels._name).read_bytes()).hexdigest()[:8]
+    target = f"kjax_{name}_{digest}"
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(kernels, f"kjax_{name}")), platform="cpu")
+    return target
