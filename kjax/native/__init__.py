@@ -48,6 +48,12 @@ def library() -> ctypes.CDLL | None:
 
 
 def _levels() -> list[str]:
+    """The libraries this processor can run, the fastest first; KJAX_NATIVE may name one of them."""
+    wanted, found = os.environ.get("KJAX_NATIVE", "").lower(), _found_levels()
+    return [level for level in found if level == wanted] if wanted in LEVELS else found
+
+
+def _found_levels() -> list[str]:
     machine = platform.machine().lower()
     if machine not in ("x86_64", "amd64"):
         return [machine]
