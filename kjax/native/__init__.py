@@ -35,7 +35,7 @@ def usable(context: Any) -> bool:
     return devices == 1 and not module.lowering_parameters.for_export and library() is not None
 
 
-def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> list[Array]:
+def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> Sequence[Array]:
     """The float32 results of a kernel, by their shapes; `sizes` are its static sizes, as the kernel reads them."""
     shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in results]
     return jax.ffi.ffi_call(_target(name), shapes)(*operands, sizes=np.asarray(sizes, np.int64))

@@ -33,13 +33,16 @@ def sources() -> str:
     return digest.hexdigest()[:16]
 
 
+def targets() -> dict[str, str]:
+    """What to compile for on this system: nothing where it has no entry in the table."""
+    return TARGETS.get((sys.platform, platform.machine()), {})
+
+
 def build() -> list[pathlib.Path]:
-    """The libraries, compiled; none where this system has no entry in the table."""
-    machine = platform.machine()
-    return [
-        compile_for(processor, target, f"kernels_{sys.platform}_{processor if 'x86' in processor else machine}.so")
-        for processor, target in TARGETS.get((sys.platform, machine), {}).items()
-    ]
+    """The libraries, compiled."""
+    levels = {processor: processor if "x86" in processor else platform.machine() for processor in targets()}
+    names = {processor: f"kernels_{sys.platform}_{level}.so" for processor, level in levels.items()}
+    return [compile_for(processor, target, names[processor]) for processor, target in targets().items()]
 
 
 def compile_for(processor: str, target: str, name: str) -> pathlib.Path:
