@@ -12,10 +12,8 @@ typedef struct {
   Images x, y;
   int64_t swapped; /* the kernel is (tap, feature of y, channel of x) */
   int64_t stride[2], step[2];
-  int64_t first[2]; /* of x, what the first pixels of all phases meet: the first row and column, */
-  int64_t span;     /* the number of rows, */
-  int64_t width;    /* and the columns that a whole row of y meets */
-  int64_t rows, band; /* of the largest phase: all, and so many as one task computes */
+  int64_t first[2], span[2]; /* of x, what the first pixels of all phases meet: from where on, how much */
+  int64_t size[2], band[2];  /* rows and columns of the largest phase: all, and so many as one task computes */
   int64_t taps, phases;
 } Sizes;
 
@@ -45,7 +43,10 @@ INLINE int64_t entry(const Phase *phase) { return 2 + phase->run; }
 INLINE const Phase *next(const Phase *phase) { return (const Phase *)(phase->list + phase->runs * entry(phase)); }
 INLINE const Phase *first(const Sizes *sizes) { return (const Phase *)(sizes + 1); }
 
-INLINE int64_t bands(const Sizes *sizes) { return (sizes->rows + sizes->band - 1) / sizes->band; }
+INLINE int64_t bands(const Sizes *s, int axis) { return (s->size[axis] + s->band[axis] - 1) / s->band[axis]; }
+INLINE int64_t met(const Sizes *s, int axis, int64_t from) {
+  return (least(s->band[axis], s->size[axis] - from) - 1) * s->stride[axis] + s->span[axis];
+}
 
 /* The sums of fewer features than vectors have room for. */
 static void keep_some(const float *sums, int64_t height, int64_t width, const Strip *s, float *y) {
@@ -138,17 +139,19 @@ static void leave_out(Strip *strip, const Sizes *s, int64_t i, int64_t width) {
   }
 }
 
-static void compute_block(const Sizes *s, int64_t feature, int64_t from, const float *weights, Part x, float *y) {
+static void compute_block(const Sizes *s, int64_t feature, int64_t from, int64_t column, const float *weights, Part x,
+                          float *y) {
   int64_t vectors = vectors_from(s, feature), c = s->x.channels, k = s->y.channels;
   const Phase *phase = first(s);
   for (int64_t p = 0; p < s->phases; p++, phase = next(phase)) {
-    for (int64_t i = from; i < least(from + s->band, phase->size[0]); i++) {
+    for (int64_t i = from; i < least(from + s->band[0], phase->size[0]); i++) {
       int64_t row = phase->begin[0] + s->step[0] * i;
       Strip strip = {weights, phase->list, phase->runs, entry(phase), phase->run * c, c, x.row, s->stride[1] * c,
                      k - feature, s->step[1] * k};
       leave_out(&strip, s, i, vectors * W);
-      compute_row(&strip, vectors, phase->size[1], x.at + (i - from) * s->stride[0] * x.row,
-                  y + (row * s->y.columns + phase->begin[1]) * k + feature);
+      float *to = y + (row * s->y.columns + phase->begin[1] + s->step[1] * column) * k + feature;
+      compute_row(&strip, vectors, least(s->band[1], phase->size[1] - column),
+                  x.at + (i - from) * s->stride[0] * x.row, to);
     }
     weights += phase->runs * phase->run * c * vectors * W;
   }
@@ -158,20 +161,20 @@ static void compute_band(void *data, int64_t i) {
   const Conv *conv = data;
   const Sizes *s = conv->sizes;
   float room[ROOM] __attribute__((aligned(64)));
-  int64_t image = i / bands(s), from = i % bands(s) * s->band;
-  int64_t rows = (least(s->band, s->rows - from) - 1) * s->stride[0] + s->span;
-  Part x = part_of(conv->x + image * s->x.rows * s->x.columns * s->x.channels, &s->x, from * s->stride[0] + s->first[0],
-                   rows, s->first[1], s->width, room);
+  int64_t across = bands(s, 1), image = i / (bands(s, 0) * across);
+  int64_t row = i / across % bands(s, 0) * s->band[0], column = i % across * s->band[1];
+  Part x = part_of(conv->x + image * s->x.rows * s->x.columns * s->x.channels, &s->x, row * s->stride[0] + s->first[0],
+                   met(s, 0, row), column * s->stride[1] + s->first[1], met(s, 1, column), room);
   /* Offsets count from the pixel (0, 0) of x, the part from its first. */
   x.at -= s->first[0] * x.row + s->first[1] * s->x.channels;
   float *y = conv->y + image * s->y.rows * s->y.columns * s->y.channels;
   for (int64_t feature = 0; feature < s->y.channels; feature += 2 * W)
-    compute_block(s, feature, from, conv->packed + feature * s->taps * s->x.channels, x, y);
+    compute_block(s, feature, row, column, conv->packed + feature * s->taps * s->x.channels, x, y);
 }
 
 KERNEL(kjax_conv) {
   const Sizes *sizes = (const Sizes *)call->sizes;
   Conv conv = {sizes, operand(call, 0), operand(call, 1), result(call, 0), result(call, 1)};
   in_parallel(call, sizes->taps, pack, &conv);
-  in_parallel(call, sizes->x.images * bands(sizes), compute_band, &conv);
+  in_parallel(call, sizes->x.images * bands(sizes, 0) * bands(sizes, 1), compute_band, &conv);
 }

@@ -11,7 +11,7 @@
 typedef struct {
   Images x, g;
   int64_t taps[2], stride[2], dilation[2], before[2];
-  int64_t groups, band; /* of images; of rows of g */
+  int64_t groups, band[2]; /* of images; of rows and columns of g */
 } Sizes;
 
 typedef struct {
@@ -21,17 +21,18 @@ typedef struct {
 } Grad;
 
 typedef struct {
-  int64_t rows, columns;        /* of g */
-  int64_t x_row, x_step; /* of x: floats by which it moves on as g does by a row or a pixel */
+  int64_t rows, columns; /* of g */
+  int64_t g_row;         /* floats of g from row to row, */
+  int64_t x_row, x_step; /* and of x, as g moves on by a row or a pixel */
 } Band;
 
 INLINE void tile(const int height, const int vectors, const Band *band, const float *x, const float *g, float *to) {
   Vector sums[HEIGHT][2] = {0};
   for (int64_t i = 0; i < band->rows; i++) {
-    const float *a = x + i * band->x_row;
-    for (int64_t j = 0; j < band->columns; j++, a += band->x_step, g += vectors * W) {
+    const float *a = x + i * band->x_row, *pixel = g + i * band->g_row;
+    for (int64_t j = 0; j < band->columns; j++, a += band->x_step, pixel += vectors * W) {
       Vector b[2];
-      UNROLL for (int v = 0; v < vectors; v++) b[v] = load(g + v * W);
+      UNROLL for (int v = 0; v < vectors; v++) b[v] = load(pixel + v * W);
       UNROLL for (int m = 0; m < height; m++) {
         Vector c = spread(a[m]);
         UNROLL for (int v = 0; v < vectors; v++) sums[m][v] += c * b[v];
@@ -57,6 +58,10 @@ INLINE int64_t blocks(const Sizes *sizes) { return (sizes->g.channels + 2 * W - 
 INLINE int64_t vectors_of(const Sizes *sizes, int64_t block) {
   return block * 2 * W + W < sizes->g.channels ? 2 : 1;
 }
+/* How much of an axis of x so many pixels of g meet. */
+INLINE int64_t met(const Sizes *s, int axis, int64_t pixels) {
+  return (pixels - 1) * s->stride[axis] + (s->taps[axis] - 1) * s->dilation[axis] + 1;
+}
 INLINE int64_t depth(const Sizes *sizes) { return sizes->taps[0] * sizes->taps[1] * sizes->x.channels; }
 
 INLINE float *sums_of(const Grad *grad, int64_t group, int64_t block) {
@@ -65,7 +70,7 @@ INLINE float *sums_of(const Grad *grad, int64_t group, int64_t block) {
 }
 
 /* The features of a block of so many pixels, side by side, with zeros behind the last. */
-static void pack(const float *g, int64_t step, int64_t features, int64_t pixels, int64_t width, float *to) {
+static void pack_row(const float *g, int64_t step, int64_t features, int64_t pixels, int64_t width, float *to) {
   for (int64_t i = 0, n = least(width, features); i < pixels; i++, to += width, g += step) {
     for (int64_t k = 0; k < n; k++) to[k] = g[k];
     for (int64_t k = n; k < width; k++) to[k] = 0;
@@ -92,30 +97,35 @@ static void add_band(const Sizes *s, Band band, int64_t from, int64_t vectors, P
     int64_t ahead = tap * s->dilation[0], at = from * stride - s->before[0] + ahead;
     int64_t begin = least(above(-at, stride), rows), end = least(above(s->x.rows - at, stride), rows);
     band.rows = end - begin;
-    add_taps(s, &band, vectors, x.at + (begin * stride + ahead) * x.row, g + begin * band.columns * width,
+    add_taps(s, &band, vectors, x.at + (begin * stride + ahead) * x.row, g + begin * band.g_row,
              sums + tap * s->taps[1] * s->x.channels * width);
   }
 }
 
+static void add_part(const Grad *grad, int64_t image, int64_t block, int64_t row, int64_t column, float *sums) {
+  const Sizes *s = grad->sizes;
+  float room[ROOM] __attribute__((aligned(64))), packed[G_ROOM] __attribute__((aligned(64)));
+  int64_t vectors = vectors_of(s, block), width = vectors * W, k = s->g.channels;
+  int64_t rows = least(s->band[0], s->g.rows - row), columns = least(s->band[1], s->g.columns - column);
+  Part x = part_of(grad->x + image * s->x.rows * s->x.columns * s->x.channels, &s->x,
+                   row * s->stride[0] - s->before[0], met(s, 0, rows), column * s->stride[1] - s->before[1],
+                   met(s, 1, columns), room);
+  Band band = {rows, columns, s->g.columns * k, s->stride[0] * x.row, s->stride[1] * s->x.channels};
+  const float *g = grad->g + ((image * s->g.rows + row) * s->g.columns + column) * k + block * 2 * W;
+  if (k != width) {
+    for (int64_t i = 0; i < rows; i++)
+      pack_row(g + i * band.g_row, k, k - block * 2 * W, columns, width, packed + i * columns * width);
+    band.g_row = columns * width;
+    g = packed;
+  }
+  add_band(s, band, row, vectors, x, g, sums);
+}
+
 static void add_image(const Grad *grad, int64_t image, int64_t block, float *sums) {
   const Sizes *s = grad->sizes;
-  float room[ROOM] __attribute__((aligned(64))), features[G_ROOM] __attribute__((aligned(64)));
-  int64_t vectors = vectors_of(s, block), k = s->g.channels, columns = s->g.columns;
-  const float *x = grad->x + image * s->x.rows * s->x.columns * s->x.channels;
-  const float *g = grad->g + image * s->g.rows * columns * k + block * 2 * W;
-  for (int64_t from = 0; from < s->g.rows; from += s->band) {
-    int64_t rows = least(s->band, s->g.rows - from);
-    Part part = part_of(x, &s->x, from * s->stride[0] - s->before[0],
-                        (rows - 1) * s->stride[0] + (s->taps[0] - 1) * s->dilation[0] + 1, -s->before[1],
-                        (columns - 1) * s->stride[1] + (s->taps[1] - 1) * s->dilation[1] + 1, room);
-    const float *pixels = g + from * columns * k;
-    if (k != vectors * W) {
-      pack(pixels, k, k - block * 2 * W, rows * columns, vectors * W, features);
-      pixels = features;
-    }
-    Band band = {rows, columns, s->stride[0] * part.row, s->stride[1] * s->x.channels};
-    add_band(s, band, from, vectors, part, pixels, sums);
-  }
+  for (int64_t row = 0; row < s->g.rows; row += s->band[0])
+    for (int64_t column = 0; column < s->g.columns; column += s->band[1])
+      add_part(grad, image, block, row, column, sums);
 }
 
 static void add_group(void *data, int64_t i) {

@@ -20,6 +20,9 @@ CASES = {
     "strides beyond x": ((2, 3, 2, 6), (2, 2, 6, 9), (4, 4), "same", (1, 1)),
     "dilation and strides": ((2, 13, 14, 7), (3, 2, 7, 8), (2, 2), ((1, 2), (0, 3)), (2, 3)),
     "wide and negative padding": ((2, 7, 8, 12), (2, 3, 12, 3), (1, 2), ((5, -1), (-2, 6)), (1, 1)),
+    "rows in pieces": ((1, 6, 720, 12), (3, 3, 12, 18), (1, 1), "same", (1, 1)),
+    "long rows in pieces, with strides": ((1, 5, 1100, 20), (2, 3, 20, 3), (1, 2), "same", (1, 2)),
+    "1-D, in pieces": ((1, 1300, 40), (5, 40, 33), (1,), "same", (1,)),
     "1-D": ((3, 40, 10), (4, 10, 6), (2,), ((6, 0),), (2,)),
     "one of each": ((1, 1, 1, 1), (1, 1, 1, 1), (1, 1), "valid", (1, 1)),
 }
@@ -75,3 +78,13 @@ def test_random_shapes(case, level):
         patch.setattr(native, "_target", native._target.__wrapped__)
         values = operands(case)
         assert_near(by_kernels(case)(*values), exact(case, values), 2e-6)
+
+
+def test_small_maps_are_left_to_xla():
+    """Few products to sum over, few channels of x; and what no task has room for."""
+    window = make_window("test", (8, 8), (3, 3), 1, "same")
+    takes = [rule.takes for rule in (conv_native.FORWARD, conv_native.INPUT_GRAD, conv_native.KERNEL_GRAD)]
+    images = {c: (2, 8, 8, c) for c in (1, 3, 8, 10**5)}
+    assert [takes[0](images[c], (3, 3, c, 8), window) for c in images] == [False, True, True, False]
+    assert [takes[1](images[8], (3, 3, c, 8), window) for c in images] == [False, False, True, True]
+    assert [takes[2](images[c], images[8], window) for c in images] == [True, True, True, False]
