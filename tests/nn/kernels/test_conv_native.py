@@ -9,7 +9,7 @@ from test_conv import assert_near, exact, operands
 
 from kjax import native
 from kjax.nn.kernels import conv_native
-from kjax.nn.kernels.conv import make_window
+from kjax.nn.kernels.conv import conv, make_window
 
 # name: x, kernel, strides, padding, dilation.
 CASES = {
@@ -88,3 +88,40 @@ def test_small_maps_are_left_to_xla():
     assert [takes[0](images[c], (3, 3, c, 8), window) for c in images] == [False, True, True, False]
     assert [takes[1](images[8], (3, 3, c, 8), window) for c in images] == [False, False, True, True]
     assert [takes[2](images[c], images[8], window) for c in images] == [True, True, True, False]
+
+
+def second_derivatives(x, kernel, dx, dkernel):
+    def slope(x, kernel):
+        return jax.grad(lambda *a: jnp.sum(jnp.sin(conv(*a, strides=2, padding="same"))), argnums=(0, 1))(x, kernel)
+
+    value, along = jax.jvp(slope, (x, kernel), (dx, dkernel))
+    _, back = jax.vjp(slope, x, kernel)
+    return value, along, back((dx, dkernel))
+
+
+def in_a_loop(x, kernel, dx, dkernel):
+    def step(_, carry):
+        return tuple(a - 0.1 * b for a, b in zip(carry, second_derivatives(*carry, dx, dkernel)[0], strict=True))
+
+    return jax.lax.fori_loop(0, 2, step, (x, kernel))
+
+
+TRANSFORMED = {
+    "second derivatives": second_derivatives,
+    "vmap of both": lambda *a: jax.vmap(second_derivatives)(*(jnp.stack([v, v[::-1]]) for v in a)),
+    "vmap of one": lambda x, *a: jax.vmap(second_derivatives, (0, None, None, None))(jnp.stack([x, x + 1]), *a),
+    "in a loop": in_a_loop,
+}
+
+
+@pytest.mark.parametrize("function", TRANSFORMED.values(), ids=TRANSFORMED)
+def test_transformed_they_give_what_the_rules_in_jax_give(monkeypatch, function):
+    case = ((3, 7, 8, 10), (3, 3, 10, 18))
+    values = [*operands(case), *operands(case, seed=1)]
+    program = jax.jit(lambda *a: function(*a)).lower(*values)
+    assert "kjax_conv_kernel_grad" in program.as_text()
+    got = program.compile()(*values)
+    monkeypatch.setattr(native, "library", lambda: None)
+    plain = jax.jit(lambda *a: function(*a)).lower(*values)
+    assert "kjax_" not in plain.as_text()
+    assert_near(jax.tree.leaves(got), jax.tree.leaves(plain.compile()(*values)), 1e-5)
