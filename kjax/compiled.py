@@ -130,7 +130,20 @@ def _totals(structure: Any, shapes: tuple[Any, Any]) -> tuple[Callable, Callable
     def init_logs() -> Logs:
         return trainer.init_logs(NOTED, *shapes)
 
-    return jax.jit(init_totals), jax.jit(results), jax.jit(init_logs)
+    found = jax.jit(init_totals), jax.jit(results), jax.jit(init_logs)
+    _check_numbers(jax.eval_shape(found[1], jax.eval_shape(found[0])))
+    return found
+
+
+def _check_numbers(logs: Logs) -> None:
+    """A log is one number: that is what bars, histories and callbacks take."""
+    for name, log in logs.items():
+        if log.shape:
+            raise ValueError(
+                f"compile: the metric {name!r} gives values of shape {log.shape}, one for each class or output; `fit` "
+                'and `evaluate` log one number. Give it an average (average="macro", class_aggregation='
+                '"uniform_average"), or call it on what `predict` gives'
+            )
 
 
 @functools.lru_cache(maxsize=4 * KEPT)
@@ -140,6 +153,8 @@ def _method(method: Callable, structure: Any, donated: tuple[int, ...]) -> Calla
     def run(numbers: list[Any], key: Any, state: TrainState, *args: Any, **options: Any) -> Any:
         with tracing(method.__name__, **takes.bind_partial(numbers, state, *args, **options).arguments):
             found = method(jax.tree.unflatten(structure, numbers), with_key(state, key), *args, **options)
+        if method.__name__.endswith("_step"):
+            _check_numbers(found[1] if trains else found)
         return (with_key(found[0], None), *found[1:]) if trains else found
 
     run.__name__ = method.__name__
