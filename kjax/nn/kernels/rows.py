@@ -13,7 +13,7 @@ from jax.interpreters import ad, batching, mlir
 
 from kjax import native
 
-Rule = Callable[..., list[Array]]
+Rule = Callable[..., Sequence[Array]]
 Axes = Sequence[int | None]
 
 
