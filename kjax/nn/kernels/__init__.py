@@ -6,6 +6,7 @@ from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
+from .lstm import lstm as lstm
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
 from .recurrent import Plan as Plan
