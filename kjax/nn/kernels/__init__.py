@@ -9,6 +9,8 @@ from .grouped import grouped_conv as grouped_conv
 from .lstm import lstm as lstm
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .products import product as product
+from .products import tensordot as tensordot
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise
