@@ -1,5 +1,6 @@
 """Array kernels whose fast lowering depends on the device: pure functions, channels last."""
 
+from .batch_norm import batch_norm as batch_norm
 from .bits import keep_mask as keep_mask
 from .bits import normal as normal
 from .conv import conv as conv
