@@ -91,7 +91,7 @@ def _processor_flags() -> set[str]:
 
 
 def _path(level: str) -> pathlib.Path:
-    return FOLDER / f"kernels_{sys.platform}_{level}.so"
+    return FOLDER / f"kernels_{sys.platform}_{level}.library"
 
 
 @functools.cache
