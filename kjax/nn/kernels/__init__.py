@@ -1,5 +1,6 @@
 """Array kernels whose fast lowering depends on the device: pure functions, channels last."""
 
+from .batch_norm import batch_norm as batch_norm
 from .bits import keep_mask as keep_mask
 from .bits import normal as normal
 from .conv import conv as conv
@@ -9,6 +10,8 @@ from .grouped import grouped_conv as grouped_conv
 from .lstm import lstm as lstm
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .products import product as product
+from .products import tensordot as tensordot
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise
