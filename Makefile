@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# What is installed again when it changes: the packages' list, and the kernels in C that installing compiles.
+INSTALLED := pyproject.toml hatch_build.py kjax/native/build.py $(wildcard kjax/native/*.[ch])
 
 .PHONY: demo test test-loaders lint types fuzz kill full callbacks interrupt memory watch bench clean
 
@@ -61,26 +63,26 @@ clean:
 	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-# One stamp for each set of packages, renewed when pyproject.toml changes.
-.venv/demo: .venv/bin/python pyproject.toml
+# One stamp for each set of packages.
+.venv/demo: .venv/bin/python $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plot]'
 	@touch $@
 
-.venv/test: .venv/bin/python pyproject.toml
+.venv/test: .venv/bin/python $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
-.venv/dev: .venv/bin/python pyproject.toml
+.venv/dev: .venv/bin/python $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-.venv-bench/ready: benchmarks/requirements.txt pyproject.toml
+.venv-bench/ready: benchmarks/requirements.txt $(INSTALLED)
 	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -e '.[plot]'
 	@touch $@
 
-.venv-loaders/ready: tests/loaders/requirements.txt pyproject.toml
+.venv-loaders/ready: tests/loaders/requirements.txt $(INSTALLED)
 	@test -n "$(PYTHON)" || { echo "kjax needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python)"; exit 1; }
 	$(PYTHON) -m venv .venv-loaders
 	.venv-loaders/bin/python -m pip install --quiet --disable-pip-version-check -r tests/loaders/requirements.txt -e .

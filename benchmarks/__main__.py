@@ -46,8 +46,9 @@ def parts(options: argparse.Namespace):
 
 
 def curves(options: argparse.Namespace):
-    found = scaling.all_axes(options.rounds, log, bool(options.steps))
-    yield {"scaling": {axis: results.stamped({"sizes": sizes}) for axis, sizes in found.items()}}
+    for axis in scaling.AXES:
+        sizes = scaling.along(axis, options.rounds, log, bool(options.steps))
+        yield {"scaling": {axis: results.stamped({"sizes": sizes})}}
 
 
 def profiles(options: argparse.Namespace):

@@ -16,10 +16,10 @@ AXES = {
 PEERS = ("kjax", "raw", "keras-jax")
 
 
-def all_axes(rounds: int, log: Log, shortened: bool = False) -> dict[str, Any]:
-    """For each axis and size, each peer's figures; `shortened` takes two sizes of each axis only."""
-    sizes = {axis: (values[0], values[-2]) if shortened else values for axis, values in AXES.items()}
-    return {axis: {str(size): point(axis, size, rounds, log) for size in sizes[axis]} for axis in AXES}
+def along(axis: str, rounds: int, log: Log, shortened: bool = False) -> dict[str, Any]:
+    """For each size, each peer's figures; `shortened` takes two sizes only."""
+    sizes = (AXES[axis][0], AXES[axis][-2]) if shortened else AXES[axis]
+    return {str(size): point(axis, size, rounds, log) for size in sizes}
 
 
 def point(axis: str, size: int, rounds: int, log: Log) -> dict[str, Any]:

@@ -7,17 +7,19 @@ is installed (`build.py`); without it, or with the environment variable KJAX_NAT
 
 import ctypes
 import functools
-import hashlib
 import os
 import pathlib
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
+
+from .build import sources
 
 FOLDER = pathlib.Path(__file__).parent
 LEVELS = {"x86_64_v4": {"avx512f", "avx512dq", "avx512bw", "avx512vl"}, "x86_64_v3": {"avx2", "fma", "bmi2"}}
@@ -33,7 +35,7 @@ def usable(context: Any) -> bool:
     return devices == 1 and not module.lowering_parameters.for_export and library() is not None
 
 
-def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> list[Array]:
+def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> Sequence[Array]:
     """The float32 results of a kernel, by their shapes; `sizes` are its static sizes, as the kernel reads them."""
     shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in results]
     return jax.ffi.ffi_call(_target(name), shapes)(*operands, sizes=np.asarray(sizes, np.int64))
@@ -44,7 +46,26 @@ def library() -> ctypes.CDLL | None:
     """The kernels for this processor; None where there are none, or none are wanted."""
     if os.environ.get("KJAX_NATIVE", "").lower() in ("off", "0"):
         return None
-    return next((ctypes.CDLL(str(path)) for path in map(_path, _levels()) if path.exists()), None)
+    return next(filter(None, map(_load, map(_path, _levels()))), None)
+
+
+def _load(path: pathlib.Path) -> ctypes.CDLL | None:
+    """The library, if it is there and was compiled from these sources."""
+    try:
+        kernels = ctypes.CDLL(str(path))
+        kernels.kjax_sources.restype = ctypes.c_char_p
+        made_from = kernels.kjax_sources().decode()
+    except (OSError, AttributeError):
+        return None
+    if made_from == sources():
+        return kernels
+    warnings.warn(
+        f"kjax: {path.name} was compiled from other sources than these, and XLA's own kernels are used instead, which "
+        f"are slower; install kjax again (pip install -e . in its folder), or run: python {FOLDER / 'build.py'}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def _levels() -> list[str]:
@@ -78,7 +99,6 @@ def _target(name: str) -> str:
     """The name under which XLA knows a kernel: a program kept from an earlier build never calls a later one's."""
     kernels = library()
     assert kernels is not None
-    digest = hashlib.sha256(pathlib.Path(kernels._name).read_bytes()).hexdigest()[:8]
-    target = f"kjax_{name}_{digest}"
+    target = f"kjax_{name}_{pathlib.Path(kernels._name).stem}_{sources()}"
     jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(kernels, f"kjax_{name}")), platform="cpu")
     return target

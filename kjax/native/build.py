@@ -4,6 +4,7 @@ The compiler is Zig's, a package like any other, so that nothing needs to be on 
 JAX, for it runs while kjax is installed.
 """
 
+import hashlib
 import os
 import pathlib
 import platform
@@ -24,19 +25,31 @@ TARGETS = {
 """By system and machine: the processors to compile for, and Zig's name of each."""
 
 
+def sources() -> str:
+    """A digest of what the kernels are compiled from; each library carries it."""
+    digest = hashlib.sha256()
+    for path in sorted([*FOLDER.glob("*.[ch]"), FOLDER / "build.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def targets() -> dict[str, str]:
+    """What to compile for on this system: nothing where it has no entry in the table."""
+    return TARGETS.get((sys.platform, platform.machine()), {})
+
+
 def build() -> list[pathlib.Path]:
-    """The libraries, compiled; none where this system has no entry in the table."""
-    machine = platform.machine()
-    return [
-        compile_for(processor, target, f"kernels_{sys.platform}_{processor if 'x86' in processor else machine}.so")
-        for processor, target in TARGETS.get((sys.platform, machine), {}).items()
-    ]
+    """The libraries, compiled."""
+    levels = {processor: processor if "x86" in processor else platform.machine() for processor in targets()}
+    names = {processor: f"kernels_{sys.platform}_{level}.so" for processor, level in levels.items()}
+    return [compile_for(processor, target, names[processor]) for processor, target in targets().items()]
 
 
 def compile_for(processor: str, target: str, name: str) -> pathlib.Path:
     """One library; it takes its place only when it is whole."""
     with tempfile.TemporaryDirectory() as work:
         command = [sys.executable, "-m", "ziglang", "cc", *OPTIONS.split(), f"-mcpu={processor}", "-target", target]
+        command += [f'-DKJAX_SOURCES="{sources()}"']
         command += ["-o", f"{work}/{name}", *sorted(map(str, FOLDER.glob("*.c")))]
         caches = {"ZIG_GLOBAL_CACHE_DIR": work, "ZIG_LOCAL_CACHE_DIR": work}
         subprocess.run(command, check=True, env=os.environ | caches)

@@ -1,5 +1,8 @@
 #include "kernel.h"
 
+/* What the library was compiled from (build.py). */
+__attribute__((visibility("default"))) const char *kjax_sources(void) { return KJAX_SOURCES; }
+
 /* --- The entry --- */
 
 static void *failure(const XlaApi *api, const char *message) {
