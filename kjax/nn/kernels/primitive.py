@@ -10,10 +10,19 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from ... import native as kernels
+
 Steps = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 Axes = tuple[int, int]
 Rule = Callable[..., Array]
+
+
+class Native(NamedTuple):
+    """A rule that calls a kernel in C, and what it takes: the operands' shapes and the window."""
+
+    rule: Rule
+    takes: Callable[..., bool]
 
 
 class Window(NamedTuple):
@@ -31,15 +40,15 @@ class Window(NamedTuple):
         return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in axes)
 
 
-def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes) -> Primitive:
-    """A bilinear primitive with a rule for any platform and one for CPU.
+def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes, native: Native) -> Primitive:
+    """A bilinear primitive with a rule for any platform and one for CPU, and one in C for what it takes.
 
     `left` names an axis of the left operand and one of the result: a vmapped axis of the left operand alone
     can join them, for the map acts on each of their entries alike. `right` is the same for the right operand.
     With `members`, both operands have one more leading axis, an ensemble's, and the map acts on pairs.
     """
     primitive = Primitive(name)
-    run_anywhere, run_cpu = partial(_run, anywhere, jax.vmap), partial(_run, cpu, _one_by_one)
+    run_anywhere = partial(_run, anywhere, jax.vmap)
     compiled = jax.jit(primitive.bind, static_argnames=("window", "members"))
 
     @primitive.def_impl
@@ -53,8 +62,16 @@ def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes
 
     batching.primitive_batchers[primitive] = partial(_batch, primitive, left, right)
     mlir.register_lowering(primitive, mlir.lower_fun(run_anywhere, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(run_cpu, multiple_results=False), platform="cpu")
+    mlir.register_lowering(primitive, partial(_lower_cpu, cpu, native), platform="cpu")
     return primitive
+
+
+def _lower_cpu(cpu: Rule, native: Native, context: Any, a: Any, b: Any, **static: Any) -> Any:
+    avals = context.avals_in
+    shapes = [aval.shape[static["members"] :] for aval in avals]
+    wanted = kernels.usable(context) and {aval.dtype for aval in avals} == {jnp.dtype("float32")}
+    rule = native.rule if wanted and native.takes(*shapes, static["window"]) else cpu
+    return mlir.lower_fun(partial(_run, rule, _one_by_one), multiple_results=False)(context, a, b, **static)
 
 
 def _run(rule: Rule, mapped: Callable, a: Array, b: Array, *, window: Window, members: bool) -> Array:
