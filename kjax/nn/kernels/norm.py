@@ -4,8 +4,10 @@
 
 The tangent of y is one map, linear in the tangents of x, scale and offset, and its gradient the transpose of that map.
 Both are primitives here, so derivatives of every order and mode work, and both have a kernel in C where `kjax.native`
-is usable: XLA's CPU backend sums over rows on one core, and reads x anew for each of four sums. A training step of
-ResNet-20 takes 0.81 of the time (2 cores, AVX-512).
+is usable: XLA's CPU backend sums over rows on one core, and reads x anew for each of four sums. Output and gradients
+together take 0.08 to 0.6 of the time for batch norm of 1 to 2048 channels, 0.4 to 0.97 for layer norm of 3 to 2048, and
+half a microsecond more where there are no more than 512 cells. A training step of ResNet-20 takes 0.81 of the time,
+one of a GPT of 128 channels 0.94 (2 cores, AVX-512).
 """
 
 import math
