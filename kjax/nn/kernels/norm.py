@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from kjax import native
 
+from .primitive import Primitive
 from .standardise import first, standardise
 
 Axes = tuple[int, ...]
