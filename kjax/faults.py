@@ -19,7 +19,7 @@ from kjax.callbacks.base import Hooks
 from kjax.compiled import KEPT, Compiled, kind
 from kjax.diagnosis import Cause, bad_weights, cause
 from kjax.probes import floats
-from kjax.train import take_rows
+from kjax.steps import take_rows
 
 SHARE = 100
 """Training runs this many times as long as a look takes before the next one: so looks take one percent."""

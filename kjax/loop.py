@@ -86,11 +86,12 @@ class Pass:
         epoch: how many passes came before.
         first: how many steps of this one are done.
         totals: the sums over those, or their leaves.
+        notes: whether the logs after each step of a dispatch are wanted.
     """
 
     def __init__(
         self, compiled: Compiled, state: Any, source: Source, key: Any = None, epoch: int = 0, first: int = 0,
-        totals: Any = None,
+        totals: Any = None, notes: bool = False,
     ):  # fmt: skip
         self.sums = compiled.sums(state, source.batch)
         self.examples = functools.partial(source.examples, key, epoch) if hasattr(source, "examples") else None
@@ -100,18 +101,22 @@ class Pass:
         if totals is not None:
             self.totals = jax.tree.unflatten(jax.tree.structure(self.totals), jax.tree.leaves(totals))
         self._fetched: tuple[Any, dict[str, float]] = (None, {})
+        self.options = {"logs": self.sums.room} if notes else {}
+        self.most = min((a.shape[0] for a in jax.tree.leaves(self.options)), default=sys.maxsize)
+        self.noted: Sequence[Any] = ()
 
     def dispatches(self, pace: "Pace", interrupted: Callable) -> Iterator[tuple[range, tuple[Any, ...], bool]]:
         """For each dispatch: its steps, what `train_rows` takes after totals, whether there is padding.
 
-        Times each dispatch, so that `pace` can say how long the next should be.
+        It takes `options` too, and what it gives for them after totals goes to `noted`. Each dispatch is timed, so that
+        `pace` can say how long the next should be.
         """
         done = self.first
         pace.begin(self.sums.speeds)
         for data, rows, start, end, padded in self.blocks:
             interrupted()
             while start < end:
-                stop = min(start + pace.steps, end)
+                stop = min(start + min(pace.steps, self.most), end)
                 began = time.perf_counter()
                 steps = range(done, done + stop - start)
                 yield steps, (data, rows, *jax.device_put((np.int32(start), np.int32(stop)))), padded
@@ -123,6 +128,14 @@ class Pass:
         if self._fetched[0] is not self.totals:
             self._fetched = self.totals, self.sums.logs(self.totals)
         return dict(self._fetched[1])
+
+    def each(self, steps: range) -> list[dict[str, float]]:
+        """The logs after each step of the last dispatch, fetched from the device once."""
+        if not self.noted:
+            return [self.logs()]
+        found = self.sums.each(self.noted[0], len(steps))
+        self._fetched = self.totals, dict(found[-1])
+        return found
 
 
 class Pace:
@@ -226,7 +239,8 @@ def _train(
         run.began = int(model.state.step)
         hooks.call("on_epoch_begin", run.epoch)
     key = jax.random.fold_in(model.state.key, jax.device_put(np.uint32(run.began)))
-    epoch = Pass(model.compiled, model.state, source, key, run.epoch - run.plan.initial_epoch, run.step, run.totals)
+    number, notes = run.epoch - run.plan.initial_epoch, hooks.notes("train")
+    epoch = Pass(model.compiled, model.state, source, key, number, run.step, run.totals, notes)
     progress.epoch_begin(run.epoch, epoch.steps)
     for steps, batches, padded in epoch.dispatches(pace, interrupted):
         interrupted()
@@ -234,7 +248,7 @@ def _train(
         if watch.before(run.epoch, epoch, steps, batches, padded):
             break
         arguments = model.state, epoch.totals, *batches
-        model.state, epoch.totals = model.compiled.train_rows(*arguments, padded=padded)
+        model.state, epoch.totals, *epoch.noted = model.compiled.train_rows(*arguments, padded=padded, **epoch.options)
         run.step, run.totals = steps.stop, epoch.totals
         if watch.after(epoch.totals):
             break
@@ -251,10 +265,10 @@ def _report(epoch: Pass, progress: Progress, hooks: Hooks, hook: str, steps: ran
     """Waits for the steps, and shows where the epoch stands to those who look."""
     jax.block_until_ready(epoch.totals)
     progress.done = steps.stop
+    each = epoch.each(steps) if hooks.hears(hook) else None
     if progress.moves:
         progress.update(steps.stop, epoch.logs())
-    if hooks.hears(hook):
-        hooks.call_each(hook, steps, epoch.logs())
+    hooks.call_each(hook, steps, each)
 
 
 def evaluate(
@@ -264,11 +278,12 @@ def evaluate(
     """The means over all examples of a pass, before which there were so many others."""
     progress = progress or Progress(1, 0)
     hooks.call("on_test_begin")
-    epoch = Pass(model.compiled, model.state, source, epoch=before)
+    epoch = Pass(model.compiled, model.state, source, epoch=before, notes=hooks.notes("test"))
     for steps, batches, padded in epoch.dispatches(Pace(progress.verbose, hooks.single("test"), "test"), interrupted):
         interrupted()
         hooks.call_each("on_test_batch_begin", steps)
-        epoch.totals = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded)
+        found = model.compiled.eval_rows(model.state, epoch.totals, *batches, padded=padded, **epoch.options)
+        epoch.totals, *epoch.noted = found if epoch.options else (found,)
         _report(epoch, progress, hooks, "on_test_batch_end", steps)
     logs = epoch.logs()
     hooks.call("on_test_end", logs=logs)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from kjax.nn.container import Container
 from kjax.nn.layer import Layer, merge
-from kjax.train import Trainer, TrainState, unpack
+from kjax.steps import unpack
+from kjax.train import Trainer, TrainState
 
 Tap = Callable[["Place", Any], Any]
 

@@ -23,6 +23,7 @@ from kjax.nn.layer import Layer, merge
 from kjax.nn.mask import Masked, unmask
 from kjax.precision import LossScale
 from kjax.state import TrainState as TrainState
+from kjax.steps import looped, unpack
 
 Logs = dict[str, jax.Array]
 Totals = dict[str, Any]
@@ -150,8 +151,9 @@ class Trainer(Frozen):
         return jax.lax.scan(self.train_step, state, batches)
 
     def train_rows(
-        self, state: TrainState, totals: Totals, data: Any, rows: jax.Array, start: Any, stop: Any, padded: bool = False
-    ) -> tuple[TrainState, Totals]:
+        self, state: TrainState, totals: Totals, data: Any, rows: jax.Array, start: Any, stop: Any,
+        padded: bool = False, logs: Logs | None = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """Steps `start` to `stop` of an epoch in one compiled loop; both are data, so other counts compile nothing.
 
         Args:
@@ -162,35 +164,47 @@ class Trainer(Frozen):
             start: the first step.
             stop: one behind the last step.
             padded: whether `rows` holds any -1.
+            logs: room from `init_logs` for what `results` gives after each of these steps, the first one's in place 0.
+
+        Returns:
+            `(state, totals)`, or `(state, totals, logs)`.
         """
 
-        def body(i: Any, carry: Any) -> Any:
-            batch, valid = take_rows(data, rows[i], padded)
-            state, outcome = self._step(carry[0], batch, valid)
-            return state, self._accumulate(carry[1], batch, outcome, valid)
+        def step(state: TrainState, totals: Totals, batch: Any, valid: Any) -> tuple[TrainState, Totals]:
+            state, outcome = self._step(state, batch, valid)
+            return state, self._accumulate(totals, batch, outcome, valid)
 
-        return jax.lax.fori_loop(start, stop, body, (state, totals))
+        summary = functools.partial(self._results_for, state)
+        return looped(step, summary, (state, totals), data, rows, (start, stop), padded, logs)
 
     def eval_step(self, state: TrainState, batch: Sequence[Any], valid: Any = None) -> Logs:
         """The loss and metrics on one batch; nothing is trained."""
         return self._logs(batch, self._objective(state.params, state, batch, valid, False), valid)
 
     def eval_rows(
-        self, state: TrainState, totals: Totals, data: Any, rows: jax.Array, start: Any, stop: Any, padded: bool = False
-    ) -> Totals:
-        """Like `train_rows`, without training."""
+        self, state: TrainState, totals: Totals, data: Any, rows: jax.Array, start: Any, stop: Any,
+        padded: bool = False, logs: Logs | None = None,
+    ) -> Any:  # fmt: skip
+        """Like `train_rows`, without training: the totals, or `(totals, logs)`."""
 
-        def body(i: Any, totals: Any) -> Any:
-            batch, valid = take_rows(data, rows[i], padded)
-            return self._accumulate(totals, batch, self._objective(state.params, state, batch, valid, False), valid)
+        def step(nothing: Any, totals: Totals, batch: Any, valid: Any) -> tuple[Any, Totals]:
+            outcome = self._objective(state.params, state, batch, valid, False)
+            return nothing, self._accumulate(totals, batch, outcome, valid)
 
-        return jax.lax.fori_loop(start, stop, body, totals)
+        summary = functools.partial(self._results_for, state)
+        _, *found = looped(step, summary, ((), totals), data, rows, (start, stop), padded, logs)
+        return found[0] if logs is None else tuple(found)
 
     def init_totals(self, y: Any, y_pred: Any) -> Totals:
         """Empty sums for targets and predictions of these shapes, as `shapes` gives them."""
         return {name: metrics.Mean().init() for name in self._loss_names} | {
             name: metric.init() for head in self._bound(y, y_pred) for name, metric in head.items()
         }
+
+    def init_logs(self, steps: int, y: Any, y_pred: Any) -> Logs:
+        """Room for the logs after each of so many steps, for targets and predictions of these shapes."""
+        one = jax.eval_shape(lambda: self.results(self.init_totals(y, y_pred), y, y_pred))
+        return {name: jnp.zeros((steps, *a.shape), a.dtype) for name, a in one.items()}
 
     def results(self, totals: Totals, y: Any, y_pred: Any) -> Logs:
         """The losses and metrics that the sums stand for."""
@@ -222,6 +236,11 @@ class Trainer(Frozen):
         return [*self._loss_names, *(name for head in self.heads for name in head.metric_names)]
 
     # How a step is made.
+
+    def _results_for(self, state: TrainState, batch: Sequence[Any]) -> Callable:
+        """`results` for totals over such batches."""
+        shapes = self.shapes(state, batch)
+        return lambda totals: self.results(totals, *shapes)
 
     def _step(self, state: TrainState, batch: Sequence[Any], valid: Any) -> tuple[TrainState, Any]:
         trainable, frozen = self.net.partition(state.params)
@@ -329,16 +348,3 @@ def _unflatten(static: tuple[Any, ...], leaves: tuple[Any]) -> Trainer:
 
 
 jax.tree_util.register_pytree_node(Trainer, _flatten, _unflatten)
-
-
-def unpack(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """`(x, y, sample_weight)` of a batch; the weight may be left out."""
-    if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
-        raise ValueError(f"a batch is (x, y) or (x, y, sample_weight); got {type(batch).__name__} of {len(batch)}")
-    return (*batch, None) if len(batch) == 2 else tuple(batch)
-
-
-def take_rows(data: Any, rows: jax.Array, padded: bool) -> tuple[Any, Any]:
-    """The rows of all arrays, and which of them are real (None for all)."""
-    batch = jax.tree.map(lambda a: a[jnp.maximum(rows, 0)], data)
-    return batch, rows >= 0 if padded else None

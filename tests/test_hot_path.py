@@ -59,9 +59,20 @@ def model():
     return made
 
 
+class Losses(kjax.callbacks.Callback):
+    """Wants the logs of each batch, and not between the steps."""
+
+    between_steps = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.loss = logs["loss"]
+
+
 ROW = jax.device_put(X[:1])
 EPOCHS = [(), (2,), (), ()] * 2
 """For each epoch the number of steps so far and the key, which decide its order, and the means."""
+NOTED = [(), (2,), (4096,), (4096,)]
+"""For an epoch in one loop, instead of the means, the loss and the metric after each step, and the room for more."""
 CALLS = {
     "a step": (lambda m, x, y: m.train_on_batch(x, y), [(), ()]),  # the loss and the metric
     "a test": (lambda m, x, y: m.test_on_batch(x, y), [(), ()]),
@@ -69,6 +80,7 @@ CALLS = {
     "a batch": (lambda m, x, y: m.predict_on_batch(x), [(96, 3)]),
     "epochs": (lambda m, x, y: m.fit(x, y, 32, epochs=2, verbose=0), EPOCHS),
     "more steps": (lambda m, x, y: m.fit(x, y, 8, epochs=2, verbose=0), EPOCHS),
+    "batches' logs": (lambda m, x, y: m.fit(x, y, 8, verbose=0, callbacks=Losses()), NOTED),
     "an evaluation": (lambda m, x, y: m.evaluate(x, y, 8, verbose=0), [(), ()]),
 }
 

@@ -249,6 +249,8 @@ ROWS = {
     "a bar that counts epochs": (lambda: ProgbarLogger("epochs"), ["ProgbarLogger: count_mode is 'steps' or 'samples'", "'epochs'"]),
     "a tree with a text": (lambda: checkpoints.save("run", {"name": "a"}), ["name is 'a'", "arrays, keys and numbers"]),
     "a function beside a tree": (lambda: checkpoints.save("run", {}, f=len), ["meta/f is <built-in function len>"]),
+    "a metric with a value for each class": (lambda: vectors().fit(X, np.eye(3)[Y.astype(int)[:, 0] % 3]), ["compile: the metric 'f1_score'", "(3,)", 'average="macro"']),
+    "the same on a batch": (lambda: vectors().train_on_batch(X, np.eye(3)[Y.astype(int)[:, 0] % 3]), ["compile: the metric 'f1_score'", "(3,)"]),
     # Weights
     "too few weights": (lambda: model().set_weights([X]), ["got 1 weight arrays, but there are 2", "dense/kernel"]),
     "weights of another shape": (lambda: model().set_weights([X, X]), ["dense/kernel is (4, 1), got (8, 4)"]),
@@ -258,6 +260,12 @@ ROWS = {
     "build of unknown sizes": (lambda: Sequential([Dense(1)]).build((None, None)), ["build needs the size"]),
     **MISTAKES,
 }  # fmt: skip
+
+
+def vectors():
+    net = Sequential([Dense(3, activation="softmax", input_shape=(4,))])
+    net.compile("sgd", "categorical_crossentropy", metrics=["f1_score"])
+    return net
 
 
 def _fit(model, x, y):

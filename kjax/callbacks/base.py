@@ -26,15 +26,34 @@ class Callback:
     >>> history = model.fit(np.eye(2), np.ones((2, 1)), epochs=99, verbose=0, callbacks=[Patience()])
     >>> history.history["loss"][-1] < 0.5 and len(history.epoch) < 99
     True
+
+    A hook for batches costs speed, unless it need not act between the steps:
+
+    >>> class Losses(Callback):
+    ...     between_steps = False
+    ...     def on_train_begin(self, logs=None):
+    ...         self.losses = []
+    ...     def on_train_batch_end(self, batch, logs=None):
+    ...         self.losses.append(logs["loss"])
+    >>> history = model.fit(np.eye(2), np.ones((2, 1)), 1, verbose=0, callbacks=[watch := Losses()])
+    >>> len(watch.losses), watch.losses[-1] == history.history["loss"][0]
+    (2, True)
     """
 
     model: Any = None
     params: dict[str, Any] = {}  # noqa: RUF012 - every run gives every callback its own
 
     between_steps: bool = True
-    """Whether hooks for batches must run between the steps, so that they see the model after each of them. It costs
-    speed, for many steps run in one compiled loop otherwise. With False, `…_batch_begin` is called for all batches
-    of a loop before it and `…_batch_end` for all of them after it, with the logs at its end."""
+    """Whether hooks for batches must run between the steps, so that they see the model after each of them. That costs
+    speed: steps run one at a time then, and many in one compiled loop otherwise.
+
+    With False, `…_batch_begin` is called for all batches of a loop before it, and `…_batch_end` for all of them after
+    it, each with its own logs: to the last bit those that it has where steps run one at a time. The model has taken all
+    steps of the loop by then: a hook that sets `model.stop_training` ends training with this loop, whose other batches
+    are told of too. Where a step goes bad (see `on_run_fault`), `…_batch_end` is not called for its loop.
+
+    An MLP 64-64-32-10 with batches of 32 took 39 µs a step in one loop, 40 with the logs of each kept, and 1 more to
+    tell a callback of them; between the steps it took over 500 (two CPU cores)."""
 
     def set_model(self, model: Any) -> None:
         """Called first, with the model that is to run."""
@@ -67,7 +86,7 @@ class Callback:
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after a batch with the means over the epoch so far."""
+        """Called after a batch with the means over the epoch up to it."""
         self.on_batch_end(batch, logs)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
@@ -80,7 +99,7 @@ class Callback:
         """Called before a batch of an evaluation."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after a batch of an evaluation, with the means so far."""
+        """Called after a batch of an evaluation, with the means up to it."""
 
     # What Keras does not have: for runs that go on in another process, and for callbacks that keep them on the disk.
 
@@ -167,6 +186,10 @@ class Hooks:
         """Whether a callback must act between the steps of a "train" or "test"."""
         return self._single[f"on_{kind}_batch_begin"] or self._single[f"on_{kind}_batch_end"]
 
+    def notes(self, kind: str) -> bool:
+        """Whether callbacks want the logs after each step of a compiled loop of a "train" or "test"."""
+        return self.hears(f"on_{kind}_batch_end") and not self.single(kind)
+
     def call(self, hook: str, *number: int, logs: Logs | None = None) -> None:
         """Calls a hook of all callbacks, with one dict for all."""
         logs = {} if logs is None else logs
@@ -186,10 +209,10 @@ class Hooks:
         finally:
             self.call_run("on_run_leave", run)
 
-    def call_each(self, hook: str, batches: range, logs: Logs | None = None) -> None:
-        """Calls a hook of all callbacks for each of some batches."""
-        logs, functions = {} if logs is None else logs, self._functions[hook]
-        for batch in batches if functions else ():
+    def call_each(self, hook: str, batches: range, each: Iterable[Logs] | None = None) -> None:
+        """Calls a hook of all callbacks for each of some batches, with logs of its own."""
+        functions = self._functions[hook]
+        for batch, logs in zip(batches, each or ({} for _ in batches), strict=True) if functions else ():
             for function in functions:
                 told(function, hook, batch, logs)
 

@@ -29,16 +29,15 @@ LEVELS = {"x86_64_v4": {"avx512f", "avx512dq", "avx512bw", "avx512vl"}, "x86_64_
 def usable(context: Any) -> bool:
     """Whether a program that is being lowered may call kernels: it runs here, on one device alone."""
     module = context.module_context
-    devices = getattr(module.axis_context, "num_devices", None)
-    if devices is None:
-        devices = module.axis_context.mesh.size
+    axes = module.axis_context
+    devices = getattr(axes, "num_devices", None) or getattr(getattr(axes, "mesh", None), "size", None)
     return devices == 1 and not module.lowering_parameters.for_export and library() is not None
 
 
-def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> Sequence[Array]:
+def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> list[Array]:
     """The float32 results of a kernel, by their shapes; `sizes` are its static sizes, as the kernel reads them."""
     shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in results]
-    return jax.ffi.ffi_call(_target(name), shapes)(*operands, sizes=np.asarray(sizes, np.int64))
+    return list(jax.ffi.ffi_call(_target(name), shapes)(*operands, sizes=np.asarray(sizes, np.int64)))
 
 
 @functools.cache
@@ -91,7 +90,7 @@ def _processor_flags() -> set[str]:
 
 
 def _path(level: str) -> pathlib.Path:
-    return FOLDER / f"kernels_{sys.platform}_{level}.so"
+    return FOLDER / f"kernels_{sys.platform}_{level}.library"
 
 
 @functools.cache

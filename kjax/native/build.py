@@ -41,7 +41,7 @@ def targets() -> dict[str, str]:
 def build() -> list[pathlib.Path]:
     """The libraries, compiled."""
     levels = {processor: processor if "x86" in processor else platform.machine() for processor in targets()}
-    names = {processor: f"kernels_{sys.platform}_{level}.so" for processor, level in levels.items()}
+    names = {processor: f"kernels_{sys.platform}_{level}.library" for processor, level in levels.items()}
     return [compile_for(processor, target, names[processor]) for processor, target in targets().items()]
 
 

@@ -1,5 +1,6 @@
 """What all kinds of attention share: their inputs, what may see what, and weighted means."""
 
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from kjax.dtypes import at_least_float32
 from kjax.nn.errors import LayerError
+from kjax.nn.kernels import product
 from kjax.nn.mask import plain, unmask
 
 
@@ -45,23 +47,24 @@ def attend(query: Any, key: Any, value: Any, mask: Any, drop: Callable) -> tuple
     """Scaled dot products as the weights of means: `softmax(query @ key.T / sqrt(size)) @ value`, and these weights.
 
     Args:
-        query: (…, heads, T, size).
-        key: (…, groups, S, size); each of its heads serves heads / groups of the query's, which are neighbours.
-        value: (…, groups, S, value size).
+        query: (…, T, heads, size).
+        key: (…, S, groups, size); each of its heads serves heads / groups of the query's, which are neighbours.
+        value: (…, S, groups, value size).
         mask: what may be seen, broadcastable to (…, heads, T, S); None for all.
         drop: what is done to the weights before they are used.
+
+    Returns:
+        The means, (…, T, heads, value size), and the weights, (…, heads, T, S).
     """
+    (*lead, steps, heads, size), groups = query.shape, key.shape[-2]
+    few, letters = (groups, heads // groups), string.ascii_uppercase[: len(lead)]
+    query = (query * size**-0.5).reshape(*lead, steps, *few, size)
     wide = at_least_float32(query.dtype)
-    scores = matmul_grouped(query * query.shape[-1] ** -0.5, key.swapaxes(-1, -2), wide)
-    weights = weights_of(scores, mask).astype(value.dtype)
-    return matmul_grouped(drop(weights), value, value.dtype), weights
-
-
-def matmul_grouped(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
-    """`a @ b`, where each head of `b` serves as many heads of `a` as there are for it; nothing is repeated."""
-    (*lead, heads, rows, size), groups = a.shape, b.shape[-3]
-    folded = a.reshape(*lead, groups, heads // groups * rows, size)
-    return jnp.matmul(folded, b, preferred_element_type=dtype).reshape(*lead, heads, rows, b.shape[-1])
+    scores = product(f"{letters}tgrd,{letters}sgd->{letters}grts", query, key, wide)
+    weights = weights_of(scores.reshape(*lead, heads, *scores.shape[-2:]), mask).astype(value.dtype)
+    used = drop(weights).reshape(scores.shape)
+    means = product(f"{letters}grts,{letters}sgv->{letters}tgrv", used, value, value.dtype)
+    return means.reshape(*lead, steps, heads, value.shape[-1]), weights
 
 
 def weights_of(scores: jax.Array, mask: Any) -> jax.Array:

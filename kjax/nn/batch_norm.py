@@ -78,13 +78,20 @@ class BatchNormalization(Affine):
         self.check_built({"moving_mean": state["moving_mean"]}, value)
         wide = value.astype(state["moving_mean"].dtype)
         if training and self.trainable:
-            real = None if mask is None else over(mask, wide)
-            y, mean, variance = kernels.standardise(wide, self.others(value), self.epsilon, real=real)
+            y, mean, variance = self._normalised(params, wide, mask)
             state = {**state, **self._moved(state, moving_mean=mean, moving_variance=variance)}
         else:
             factor = jax.lax.rsqrt(state["moving_variance"] + self.epsilon)
             y = (wide - self.spread(state["moving_mean"], wide)) * self.spread(factor, wide)
-        return self.affine(params, y).astype(value.dtype), state
+            y = self.affine(params, y)
+        return y.astype(value.dtype), state
+
+    def _normalised(self, params: Params, x: jax.Array, mask: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The output, and the mean and variance of the batch."""
+        if mask is None:
+            return kernels.norm(x, *self.weights_of(params, x), self.others(x), self.epsilon)
+        y, mean, variance = kernels.standardise(x, self.others(x), self.epsilon, real=over(mask, x))
+        return self.affine(params, y), mean, variance
 
     def _moved(self, state: State, **batch: jax.Array) -> State:
         return {

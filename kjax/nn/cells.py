@@ -6,10 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kjax.nn.cell import Cell, KernelCell, States, dropped, join
+from kjax import activations
+from kjax.nn import kernels
+from kjax.nn.cell import Cell, KernelCell, Options, States, dropped, join
 from kjax.nn.container import Container, Visit
 from kjax.nn.core import add_bias
 from kjax.nn.layer import Params, State
+from kjax.nn.mask import over
 
 
 class SimpleRNNCell(KernelCell):
@@ -87,6 +90,18 @@ class LSTMCell(KernelCell):
         c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(new)
         h = self.recurrent_activation(o) * self.activation(c)
         return h, (h, c)
+
+    def over_time(self, params: Params, x: Any, states: States, mask: Any, options: Options) -> Any:
+        if params.get("keep_state") or options.unroll or not self._is_plain():
+            return super().over_time(params, x, states, mask, options)
+        ((plus,), _), (h, c) = x, states
+        ys, states = kernels.lstm(plus, params["recurrent_kernel"], h, c, mask, options.reverse)
+        return jnp.where(over(mask, ys), ys, 0) if options.zero_output and mask is not None else ys, states
+
+    def _is_plain(self) -> bool:
+        """Whether a step is the one that `kernels.lstm` knows."""
+        own = type(self).advance, type(self).product, self.activation, self.recurrent_activation
+        return own == (LSTMCell.advance, KernelCell.product, activations.tanh, activations.sigmoid)
 
 
 class GRUCell(KernelCell):

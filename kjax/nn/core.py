@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_between, require_int
+from kjax.nn.kernels import tensordot
 from kjax.nn.layer import Layer, Params, State, WeightOptions
 from kjax.nn.mask import Masked, mask_of, plain, unmask
 
@@ -58,7 +59,7 @@ class Dense(WeightOptions):
         features = params["kernel"].shape[0]
         if x.shape[-1] != features:
             self.refuse(f"was built for {features} features (the last axis)", x)
-        return self.activation(add_bias(x @ params["kernel"], params)), state
+        return self.activation(add_bias(tensordot(x, params["kernel"]), params)), state
 
 
 def add_bias(y: jax.Array, params: Params) -> jax.Array:

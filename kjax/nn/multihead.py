@@ -12,6 +12,7 @@ from kjax.nn.attend import all_of, attend, band, check_inputs, inputs_of
 from kjax.nn.composite import Composite
 from kjax.nn.core import add_bias
 from kjax.nn.errors import LayerError
+from kjax.nn.kernels import tensordot
 from kjax.nn.layer import Layer, Params, State, WeightOptions
 from kjax.nn.mask import Masked, over, plain, unmask
 from kjax.nn.noise import Dropout
@@ -36,7 +37,7 @@ class Projection(WeightOptions):
         wanted = params["kernel"].shape[: self.bound]
         if x.shape[-self.bound :] != wanted:
             self.refuse(f"was built for {wanted} features", x)
-        return self.activation(add_bias(jnp.tensordot(x, params["kernel"], self.bound), params)), state
+        return self.activation(add_bias(tensordot(x, params["kernel"], self.bound), params)), state
 
 
 class HeadedAttention(Composite, WeightOptions):
@@ -122,7 +123,7 @@ class HeadedAttention(Composite, WeightOptions):
         turn = self.rotary or unchanged
         projected = [turn(self.query(query)), turn(self.key(key)), self.value(value)]
         q, k, v = (split_heads(plain(part), axes) for part in projected)
-        reach = band(q.shape[-2], k.shape[-2], self.use_causal_mask, self.sliding_window)
+        reach = band(q.shape[-3], k.shape[-3], self.use_causal_mask, self.sliding_window)
         steps = (steps_to_heads(part, axes) for part in projected[1:])
         mask = all_of(reach, given_to_heads(given, len(shape), axes), *steps)
         y, weights = attend(q, k, v, mask, self.dropout or unchanged)
@@ -268,31 +269,31 @@ class GroupQueryAttention(HeadedAttention):
 GroupedQueryAttention = GroupQueryAttention
 
 
-# How axes move: projections are (batch, …, heads, size), attention works on (batch, free …, heads, T, size), where T
-# counts what lies on the attended axes, and the free ones are the rest.
+# How axes move: projections are (batch, …, heads, size), attention works on (batch, free …, T, heads, size), where T
+# counts what lies on the attended axes, and the free ones are the rest. Nothing moves where time alone is attended.
 
 
 def order(ndim: int, axes: tuple[int, ...]) -> tuple[int, ...]:
     """Which axis of a projection stands where in attention."""
     free = (axis for axis in range(ndim - 2) if axis not in axes)
-    return (*free, ndim - 2, *axes, ndim - 1)
+    return (*free, *axes, ndim - 2, ndim - 1)
 
 
 def split_heads(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """A projection as attention takes it.
 
     >>> split_heads(jnp.ones((2, 3, 5, 4, 8)), (1,)).shape
-    (2, 5, 4, 3, 8)
+    (2, 5, 3, 4, 8)
     """
     moved = x.transpose(order(x.ndim, axes))
-    lead = x.ndim - 1 - len(axes)
-    return moved.reshape(*moved.shape[:lead], math.prod(moved.shape[lead:-1]), x.shape[-1])
+    lead = x.ndim - 2 - len(axes)
+    return moved.reshape(*moved.shape[:lead], math.prod(moved.shape[lead:-2]), *x.shape[-2:])
 
 
 def join_heads(y: jax.Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:
     """Undoes `split_heads` for a query of this shape (without heads)."""
     now = order(len(shape) + 1, axes)
-    y = y.reshape(*y.shape[:-2], *(shape[axis] for axis in axes), y.shape[-1])
+    y = y.reshape(*y.shape[:-3], *(shape[axis] for axis in axes), *y.shape[-2:])
     return y.transpose(sorted(range(len(now)), key=now.__getitem__))
 
 
@@ -305,7 +306,7 @@ def steps_to_heads(x: Any, axes: tuple[int, ...]) -> Any:
     if mask is None or mask.ndim < 2:
         return None
     mask = jnp.broadcast_to(over(mask, value), (*value.shape[:-2], 1, 1))
-    return split_heads(mask, axes).swapaxes(-1, -2)
+    return jnp.moveaxis(split_heads(mask, axes), -3, -1)
 
 
 def given_to_heads(mask: Any, ndim: int, axes: tuple[int, ...]) -> Any:

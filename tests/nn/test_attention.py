@@ -51,8 +51,9 @@ def test_weighted_means_and_their_gradients_match_pytorch(case):
         mask = jnp.asarray(RECORDED[f"{case}/mask"])
 
         def run(given):
-            y, _ = attend(**given, mask=mask if mask.ndim == 4 else mask[None, None], drop=lambda weights: weights)
-            return slopes(y), y
+            heads_last = {name: x.swapaxes(1, 2) for name, x in given.items()}
+            y, _ = attend(**heads_last, mask=mask if mask.ndim == 4 else mask[None, None], drop=lambda weights: weights)
+            return slopes(y.swapaxes(1, 2)), y.swapaxes(1, 2)
 
         grads, y = jax.jit(jax.grad(run, has_aux=True))(given)
         matches(y, RECORDED[f"{case}/y"])
@@ -156,7 +157,7 @@ def test_a_step_that_sees_nothing_is_zero_with_finite_gradients():
 
 
 def test_the_softmax_of_small_types_is_wide():
-    query, key = (jnp.asarray(10 * x[:, None], jnp.bfloat16) for x in (QUERY, KEY))
+    query, key = (jnp.asarray(10 * x[:, :, None], jnp.bfloat16) for x in (QUERY, KEY))
     y, weights = attend(query, key, key, None, lambda weights: weights)
     assert y.dtype == weights.dtype == jnp.bfloat16
     wide, _ = attend(*(a.astype(jnp.float32) for a in (query, key, key)), None, lambda weights: weights)

@@ -6,8 +6,12 @@ from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
+from .lstm import lstm as lstm
+from .norm import norm as norm
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
+from .products import product as product
+from .products import tensordot as tensordot
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise

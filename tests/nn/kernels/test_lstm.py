@@ -1,0 +1,226 @@
+"""The loop of an LSTM against a plain one in float64: values, derivatives of every mode, vmap, each library."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gradients import check_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from kjax import native, nn
+from kjax.nn.kernels import lstm
+
+module = importlib.import_module("kjax.nn.kernels.lstm")
+CASES = {  # time, batch, units, backwards, whether there is a mask
+    "tails": (5, 21, 19, False, True),
+    "backwards": (4, 3, 33, True, True),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+LEVELS = native._found_levels()
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Loads a library by its level."""
+
+    def load(level):
+        monkeypatch.setenv("KJAX_NATIVE", level)
+        native.library.cache_clear()
+        native._target.cache_clear()
+
+    yield load
+    monkeypatch.undo()
+    native.library.cache_clear()
+    native._target.cache_clear()
+
+
+def plain(plus, kernel, h, c, real, backwards):
+    """The loop as a text book has it, differentiated by JAX."""
+
+    def body(states, given):
+        (h, c), (plus, real) = states, given
+        i, f, new, o = jnp.split(plus + h @ kernel, 4, -1)
+        memory = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(new)
+        out = jax.nn.sigmoid(o) * jnp.tanh(memory)
+        states = jnp.where(real[:, None], out, h), jnp.where(real[:, None], memory, c)
+        return states, states[0]
+
+    real = jnp.ones(plus.shape[:2], bool) if real is None else real
+    return lax.scan(body, (h, c), (plus, real), reverse=backwards)[::-1]
+
+
+def operands(case, seed=0):
+    time, batch, units, _, masked = case
+    rng = np.random.default_rng(seed)
+    shapes = (time, batch, 4 * units), (units, 4 * units), (batch, units), (batch, units)
+    arrays = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    arrays[1] /= np.float32(np.sqrt(units))
+    return arrays, rng.random((time, batch)) > 0.3 if masked else None
+
+
+def outcome(loop, real, backwards, last=False):
+    """What a loop gives, all its gradients, and its tangent; `last` looks at the last states alone."""
+
+    def run(*x):
+        hs, states = loop(*x, real, backwards)
+        return states if last else (hs, *states)
+
+    def all_of(*x):
+        y, pull = jax.vjp(run, *x)
+        return y, pull(jax.tree.map(jnp.cos, y)), jax.jvp(run, x, tuple(map(jnp.sin, x)))[1]
+
+    return all_of
+
+
+def exact(function, *x):
+    with jax.enable_x64(True):
+        return jax.jit(function)(*jax.tree.map(lambda a: np.asarray(a, np.float64), x))
+
+
+def assert_near(got, wanted, eps=1e-6):
+    """Within some roundings of the largest entry of each array: there are sums of up to some hundred products."""
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=eps * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "off"])
+@each_case
+def test_outputs_and_derivatives_are_those_of_float64(case, level, use):
+    use(level)
+    (x, real), backwards = operands(case), case[3]
+    assert_near(jax.jit(outcome(lstm, real, backwards))(*x), exact(outcome(plain, real, backwards), *x))
+
+
+@settings(derandomize=True, deadline=None, max_examples=4, database=None)
+@given(st.tuples(*map(st.integers, (1, 1, 1), (4, 20, 40)), st.booleans(), st.booleans()), st.booleans())
+def test_any_shape_is_as_near_to_float64(case, last):
+    (x, real), backwards = operands(case), case[3]
+    got = jax.jit(outcome(lstm, real, backwards, last))(*x)
+    assert_near(got, exact(outcome(plain, real, backwards, last), *x))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_curves_are_exact_to_three_units_in_the_last_place_and_keep_nan(level, use):
+    use(level)
+    size = np.float32(np.concatenate([np.logspace(-30, 2.5, 4000), np.linspace(0, 20, 4001), [1e30, np.inf]]))
+    x = np.concatenate([size, -size])
+    plus, states = jnp.asarray(np.tile(x[None, :, None], 4)), jnp.zeros((len(x), 1))
+    bind = jax.jit(lambda *operands: module.forward_p.bind(*operands, backwards=False))
+    real, kernel = jnp.ones((1, len(x))), jnp.zeros((1, 4))
+    gates = np.asarray(bind(plus, kernel, states, states, real)[2][0], np.float64)
+    with np.errstate(over="ignore"):
+        logistic = 1 / (1 + np.exp(-np.float64(x)))
+    for got, wanted in (gates[:, 0], logistic), (gates[:, 2], np.tanh(np.float64(x))):
+        tiny = np.abs(wanted) < 3e-38  # exp(-x) overflows before the logistic function underflows: zero is right
+        units = np.abs(got - wanted) / np.spacing(np.abs(wanted).astype("float32"))
+        assert units[~tiny].max() <= 3
+        np.testing.assert_allclose(got[tiny], wanted[tiny], rtol=0, atol=3e-38)
+    assert np.isnan(bind(jnp.full((1, 1, 4), jnp.nan), kernel, states[:1], states[:1], real[:, :1])[2]).all()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_derivatives_of_every_mode_to_second_order(backwards):
+    (x, real) = operands((3, 2, 3, backwards, True))
+    weights = np.random.default_rng(1).standard_normal((3, 2, 3))
+
+    def level(*x):
+        hs, (h, c) = lstm(*x, real, backwards)
+        return jnp.sum(weights * jnp.tanh(hs)) + jnp.sum(h * c)
+
+    with jax.enable_x64(True):
+        check_gradients(level, *(np.asarray(a, np.float64) for a in x))
+
+
+def test_second_order_in_float32():
+    x, real = operands(CASES["tails"])
+
+    def curved(loop):
+        def level(*x):
+            return jnp.sum(jnp.sin(loop(*x, real, True)[0]))
+
+        def gradient(*x):
+            return jax.grad(level, (0, 1, 2, 3))(*x)
+
+        return lambda *x: (
+            jax.jvp(gradient, x, tuple(map(jnp.cos, x)))[1],
+            jax.grad(lambda *x: sum(jnp.sum(jnp.sin(g)) for g in gradient(*x)), (0, 1, 2, 3))(*x),
+        )
+
+    assert_near(jax.jit(curved(lstm))(*x), exact(curved(plain), *x), 4e-6)
+
+
+@pytest.mark.parametrize("places", [(1, None, 0, None), (None, 0, None, None), (0, 0, 1, 2), (None, None, None, 0)])
+def test_vmap_over_any_operands_is_a_loop_over_them(places):
+    case = (4, 3, 5, False, True)
+    (x, real), n = operands(case), 3
+    x = [a if p is None else np.stack([a * (1 + i) for i in range(n)], p) for a, p in zip(x, places, strict=True)]
+    one = outcome(lstm, real, False)
+
+    def apart(*x):
+        takes = [[a if p is None else jnp.take(a, i, p) for a, p in zip(x, places, strict=True)] for i in range(n)]
+        return jax.tree.map(lambda *parts: jnp.stack(parts), *(one(*given) for given in takes))
+
+    def level(*x):
+        return sum(jnp.sum(jnp.cos(y)) for y in jax.tree.leaves(jax.vmap(partial_loop, places)(*x)))
+
+    def partial_loop(*x):
+        return lstm(*x, real, False)
+
+    def one_by_one(*x):
+        takes = [[a if p is None else jnp.take(a, i, p) for a, p in zip(x, places, strict=True)] for i in range(n)]
+        return sum(jnp.sum(jnp.cos(y)) for given in takes for y in jax.tree.leaves(partial_loop(*given)))
+
+    assert_near(jax.jit(jax.vmap(one, places))(*x), jax.jit(apart)(*x), 2e-6)
+    every = tuple(range(4))
+    assert_near(jax.jit(jax.grad(level, every))(*x), jax.jit(jax.grad(one_by_one, every))(*x), 2e-6)
+
+
+def test_the_transpose_of_a_gradient_is_the_derivative():
+    (x, _) = operands((3, 2, 3, False, False))
+    y, pull = jax.vjp(lambda *x: lstm(*x, None, False), *x)
+    along = tuple(map(jnp.sin, x))
+    (again,) = jax.linear_transpose(pull, y)(along)
+    assert_near(again, jax.jvp(lambda *x: lstm(*x, None, False), tuple(x), along)[1])
+
+
+def lowered(function, *x):
+    return jax.jit(function).lower(*x).as_text()
+
+
+def test_float32_on_one_cpu_is_native_and_all_else_is_not(use):
+    x, real = operands(CASES["tails"])
+    run = outcome(lstm, real, False)
+    native_there = native.library() is not None
+    assert ("kjax_lstm_reverse" in lowered(run, *x)) is native_there
+    half = [jnp.asarray(a, jnp.bfloat16) for a in x]
+    assert "kjax_lstm" not in lowered(lambda *x: run(*x)[:1], *half)
+    use("off")
+    assert "kjax_lstm" not in lowered(outcome(lstm, real, False), *x)
+
+
+@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"zero_output_for_mask": True}])
+def test_the_layer_is_that_of_the_plain_loop(options):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 4, 3)), jnp.float32)
+    mask = jnp.array([[1, 1, 0, 1]] * 3 + [[0, 1, 1, 0]] * 2, bool)
+    layer = nn.LSTM(19, return_sequences=True, return_state=True, **options)
+    params, state = layer.init(jax.random.key(0), x)
+
+    def run(layer):
+        def level(params):
+            y = jax.tree.leaves(layer.apply(params, state, nn.Masked(x, mask))[0])
+            return sum(jnp.sum(jnp.sin(part)) for part in y if part.dtype == x.dtype), y
+
+        return jax.jit(jax.value_and_grad(level, has_aux=True))(params)
+
+    assert_near(run(layer), run(layer.replace(unroll=True)), 2e-6)
+
+
+@pytest.mark.parametrize("change", [{"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}])
+def test_other_activations_take_the_plain_loop(change):
+    layer = nn.LSTM(2, **change)
+    x = jnp.ones((1, 2, 2))
+    assert "lstm" not in str(jax.make_jaxpr(layer.apply)(*layer.init(jax.random.key(0), x), x))
