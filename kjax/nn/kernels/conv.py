@@ -4,7 +4,8 @@
 
 A convolution is three bilinear maps, each the transpose of the others: the output from (x, kernel), the
 gradient of x from (g, kernel), and the gradient of the kernel from (x, g). Each is a primitive here, so
-derivatives of every order and mode stay among the three. Each has two lowerings: XLA's own, and one for CPU.
+derivatives of every order and mode stay among the three. Each has two lowerings: XLA's own, and one for CPU; and on
+one CPU, in float32, kernels in C where those are faster (`conv_native.py`).
 
 Why CPU has its own: XLA's gradients permute the dimensions of their operands, and inside a loop its CPU
 backend runs such a convolution 10 to 80 times slower than outside. Here the arrays are transposed instead.
