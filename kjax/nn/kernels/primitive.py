@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from ... import native as kernels
+
+if TYPE_CHECKING:
+    from jax.extend.core import Primitive
+else:
+    # The public way to the class imports Pallas and more: 30 ms of each import of kjax.
+    Primitive = type(lax.neg_p)
 
 Steps = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from kjax import native
+
+from .primitive import Primitive
 
 Rule = Callable[..., Sequence[Array]]
 Axes = Sequence[int | None]
