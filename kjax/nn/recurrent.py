@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 
-from kjax.nn.cell import Cell, Options, States
+from kjax.nn.cell import Cell, KernelCell, Options, States
 from kjax.nn.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from kjax.nn.layer import Layer, Params, State
 from kjax.nn.mask import masked, plain, unmask
@@ -112,8 +112,14 @@ class Recurrent(Layer):
             order = slice(None, None, -1 if self.go_backwards else 1)
             y = masked(ys[order].swapaxes(0, 1), rows if steps is None else steps[order].T)
         else:
-            y = masked(ys[0 if self.go_backwards else -1], rows)
+            y = masked(self._last(ys, states, mask), rows)
         return (y, *(masked(state, rows) for state in states)) if self.return_state else y
+
+    def _last(self, ys: Any, states: States, mask: Any) -> Any:
+        """The output of the last step: of kjax's own cells a state, whose gradient needs no zeros for other steps."""
+        if isinstance(self.runs, KernelCell) and not (self.zero_output_for_mask and mask is not None):
+            return states[0]
+        return ys[0 if self.go_backwards else -1]
 
 
 class RNN(Recurrent):
