@@ -179,7 +179,7 @@ class KernelCell(Cell):
 
     def input_product(self, x: Any, kernel: Any) -> Any:
         """What an input gives to its step; there may be a time axis in front."""
-        return x @ kernel
+        return kernels.tensordot(x, kernel)
 
     def check_features(self, params: Params, x: Any) -> None:
         """Refuses a step of other features than at `init`."""

@@ -176,7 +176,9 @@ def _plane(window: Window) -> Window:
     """The window in two axes."""
     if len(window.size) == 2:
         return window
-    return Window((1, *window.size), (1, *window.taps), (1, *window.strides), ((0, 0), *window.padding), (1, *window.dilation))
+    return Window(
+        (1, *window.size), (1, *window.taps), (1, *window.strides), ((0, 0), *window.padding), (1, *window.dilation)
+    )
 
 
 def _fits(a: Steps, b: Steps, window: Window) -> bool:
