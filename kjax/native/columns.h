@@ -8,7 +8,7 @@
 
 #include "kernel.h"
 
-#define LANES 2048  /* the most of a line; kjax/nn/kernels/batch_norm.py knows it too */
+#define LANES 2048  /* the most of a line; kjax/nn/kernels/norm.py knows it too */
 #define PARTS 8192  /* the most lanes of all tasks */
 #define GRAIN 16384 /* the least cells of a task: 5 µs */
 #define CHUNK 4096  /* cells of a chunk */

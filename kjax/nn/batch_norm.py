@@ -89,7 +89,7 @@ class BatchNormalization(Affine):
     def _normalised(self, params: Params, x: jax.Array, mask: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The output, and the mean and variance of the batch."""
         if mask is None:
-            return kernels.batch_norm(x, params.get("gamma"), params.get("beta"), self.others(x), self.epsilon)
+            return kernels.norm(x, *self.weights_of(params, x), self.others(x), self.epsilon)
         y, mean, variance = kernels.standardise(x, self.others(x), self.epsilon, real=over(mask, x))
         return self.affine(params, y), mean, variance
 

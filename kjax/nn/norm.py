@@ -76,8 +76,14 @@ class Affine(OverAxes):
 
     def affine(self, params: Params, y: jax.Array) -> jax.Array:
         """`gamma * y + beta`, as far as there are any."""
-        y = y * self.spread(params["gamma"], y) if "gamma" in params else y
-        return y + self.spread(params["beta"], y) if "beta" in params else y
+        gamma, beta = self.weights_of(params, y)
+        y = y if gamma is None else y * gamma
+        return y if beta is None else y + beta
+
+    def weights_of(self, params: Params, x: jax.Array) -> tuple[jax.Array | None, jax.Array | None]:
+        """Gamma and beta so that they broadcast against `x`, None where there is none."""
+        gamma, beta = (self.spread(params[name], x) if name in params else None for name in ("gamma", "beta"))
+        return gamma, beta
 
 
 class WithinExample(Affine):
@@ -90,7 +96,11 @@ class WithinExample(Affine):
     def call(self, params: Params, state: State, x: Any, training: bool, key: Any) -> tuple[Any, State]:
         self.check_built(params, x)
         wide = x.astype(at_least_float32(x.dtype))
-        return self.affine(params, self.normalise(wide)).astype(x.dtype), state
+        return self.finished(params, wide).astype(x.dtype), state
+
+    def finished(self, params: Params, x: jax.Array) -> jax.Array:
+        """What comes out; `x` is float32 or wider."""
+        return self.affine(params, self.normalise(x))
 
 
 class LayerNormalization(WithinExample):
@@ -133,8 +143,8 @@ class LayerNormalization(WithinExample):
             )
         return super().translate({name: value for name, value in kwargs.items() if name != "rms_scaling"})
 
-    def normalise(self, x: jax.Array) -> jax.Array:
-        return kernels.standardise(x, self.features(x), self.epsilon)[0]
+    def finished(self, params: Params, x: jax.Array) -> jax.Array:
+        return kernels.norm(x, *self.weights_of(params, x), self.features(x), self.epsilon)[0]
 
 
 class GroupNormalization(WithinExample):

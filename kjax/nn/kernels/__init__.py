@@ -1,6 +1,5 @@
 """Array kernels whose fast lowering depends on the device: pure functions, channels last."""
 
-from .batch_norm import batch_norm as batch_norm
 from .bits import keep_mask as keep_mask
 from .bits import normal as normal
 from .conv import conv as conv
@@ -8,6 +7,7 @@ from .conv import make_window as make_window
 from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
 from .lstm import lstm as lstm
+from .norm import norm as norm
 from .pool import avg_pool as avg_pool
 from .pool import max_pool as max_pool
 from .products import product as product

@@ -1,0 +1,211 @@
+"""Batch norm and layer norm, whose gradient is two sums over each mean's cells and one pass over the elements.
+
+    y = scale * (x - mean) / sqrt(variance + epsilon) + offset
+
+The tangent of y is one map, linear in the tangents of x, scale and offset, and its gradient the transpose of that map.
+Both are primitives here, so derivatives of every order and mode work, and both have a kernel in C where `kjax.native`
+is usable: XLA's CPU backend sums over rows on one core, and reads x anew for each of four sums. Output and gradients
+together take 0.08 to 0.6 of the time for batch norm of 1 to 2048 channels, 0.4 to 0.97 for layer norm of 3 to 2048, and
+half a microsecond more where there are no more than 512 cells. A training step of ResNet-20 takes 0.81 of the time,
+one of a GPT of 128 channels 0.94 (2 cores, AVX-512).
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from kjax import native
+
+from .standardise import first, standardise
+
+Axes = tuple[int, ...]
+LANES = 2048
+"""The most of a line or row, in `kjax/native/columns.h`."""
+
+
+def norm(
+    x: Array, scale: Array | None, offset: Array | None, axes: tuple[int, ...], epsilon: float
+) -> tuple[Array, Array, Array]:
+    """The normalised x, scaled and shifted, the mean and the biased variance; these two have axes of one.
+
+    Args:
+        x: floats; in float32 or wider, or rounding shows.
+        scale: of the rank of x, with axes of one where it is spread; None for ones.
+        offset: likewise; None for zeros.
+        axes: what the mean goes over, none of them negative: all but the last for batch norm, that for layer norm.
+        epsilon: added to the variance.
+
+    >>> import jax.numpy as jnp
+    >>> y, mean, variance = norm(jnp.array([[1.0], [3.0]]), jnp.array([[2.0]]), None, (0,), 0.0)
+    >>> y.tolist(), mean.item(), variance.item()
+    ([[-2.0], [2.0]], 2.0, 1.0)
+    """
+    channels = (*[1] * (x.ndim - 1), x.shape[-1])
+    alike = all(weight is None or weight.shape == channels for weight in (scale, offset))
+    if not alike or not x.size or axes not in (_rows(x), (x.ndim - 1,)):
+        y, mean, variance = standardise(x, axes, epsilon)
+        y = y if scale is None else y * scale
+        return y if offset is None else y + offset, mean, variance
+    scale = jnp.ones(channels, x.dtype) if scale is None else scale
+    offset = jnp.zeros(channels, x.dtype) if offset is None else offset
+    y, near, rest, variance = normalise_p.bind(x, scale.ravel(), offset.ravel(), axes=axes, epsilon=epsilon)
+    return y, jnp.expand_dims(near + rest, axes), jnp.expand_dims(variance, axes)
+
+
+# --- What the three maps are, on any platform. scale and offset have one number for each channel; near, rest and factor
+# one for each mean: it is near + rest, and factor is 1 / sqrt(variance + epsilon). ---
+
+
+def normalise(x: Array, scale: Array, offset: Array, *, axes: Axes, epsilon: float) -> tuple[Array, ...]:
+    """The normalised x, the mean as one number near it and the rest, and the variance."""
+    near = first(x, axes).reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
+    rest = (x - jnp.expand_dims(near, axes)).mean(axes)
+    away = _away(x, near, rest, axes)
+    variance = (away * away).mean(axes)
+    flat = away * jnp.expand_dims(jax.lax.rsqrt(variance + epsilon), axes)
+    return flat * _spread(scale, x) + _spread(offset, x), near, rest, variance
+
+
+def push(
+    along_x: Array, along_scale: Array, along_offset: Array, x: Array, *statistics: Array, axes: Axes
+) -> tuple[Array]:
+    """The tangent of y."""
+    near, rest, factor, scale = statistics
+    factor = jnp.expand_dims(factor, axes)
+    flat = _away(x, near, rest, axes) * factor
+    moved = _straightened(along_x, flat, axes) * factor
+    return (moved * _spread(scale, x) + flat * _spread(along_scale, x) + _spread(along_offset, x),)
+
+
+def pull(g: Array, x: Array, *statistics: Array, axes: Axes) -> tuple[Array, Array, Array]:
+    """The transpose of `push`: the gradients of x, scale and offset."""
+    near, rest, factor, scale = statistics
+    factor = jnp.expand_dims(factor, axes)
+    flat = _away(x, near, rest, axes) * factor
+    moved = _straightened(g * _spread(scale, x), flat, axes) * factor
+    return moved, (g * flat).sum(_rows(x)), g.sum(_rows(x))
+
+
+def _straightened(g: Array, flat: Array, axes: Axes) -> Array:
+    """g without what changes the mean or the variance; symmetric."""
+    return g - g.mean(axes, keepdims=True) - flat * (g * flat).mean(axes, keepdims=True)
+
+
+def _away(x: Array, near: Array, rest: Array, axes: Axes) -> Array:
+    return x - jnp.expand_dims(near, axes) - jnp.expand_dims(rest, axes)
+
+
+def _spread(weight: Array, x: Array) -> Array:
+    return jnp.expand_dims(weight, _rows(x))
+
+
+def _rows(x: Any) -> Axes:
+    return tuple(range(x.ndim - 1))
+
+
+# --- CPU ---
+
+
+def normalise_native(x: Array, scale: Array, offset: Array, *, axes: Axes, epsilon: float) -> list[Array]:
+    means = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    operands = x, scale, offset, jnp.asarray(epsilon, x.dtype)
+    return native.call(_kernel(x, axes), [x.shape, *[means] * 3], _sizes(x), *operands)
+
+
+def pull_native(g: Array, x: Array, *statistics: Array, axes: Axes) -> list[Array]:
+    channels = x.shape[-1:]
+    return native.call(f"{_kernel(x, axes)}_grad", [x.shape, channels, channels], _sizes(x), g, x, *statistics)
+
+
+def _kernel(x: Any, axes: Axes) -> str:
+    return "batch_norm" if axes == _rows(x) else "layer_norm"
+
+
+def _sizes(x: Any) -> tuple[int, int]:
+    return math.prod(x.shape[:-1]), x.shape[-1]
+
+
+def takes(x: Any, axes: Axes) -> bool:
+    """Whether the kernels take an x of this shape and dtype: batch norm fills whole vectors with a few rows."""
+    longest = math.lcm(x.shape[-1], 16) if axes == _rows(x) else x.shape[-1]
+    return x.dtype == np.float32 and longest <= LANES
+
+
+# --- The primitives ---
+
+
+def _make(name: str, plain: Callable, fast: Callable | None = None) -> Primitive:
+    """A primitive of several results with a rule for any platform, and perhaps one for CPU."""
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    compiled = jax.jit(primitive.bind, static_argnames=("axes", "epsilon"))
+
+    @primitive.def_impl
+    def eager(*operands: Array, **static: Any) -> list[Array]:
+        with jax.disable_jit(False):
+            return compiled(*operands, **static)
+
+    @primitive.def_abstract_eval
+    def shapes(*operands: Any, **static: Any) -> Any:
+        return jax.make_jaxpr(partial(plain, **static))(*operands).out_avals
+
+    def batch(operands: Any, places: Any, **static: Any) -> Any:
+        results = jax.vmap(partial(plain, **static), places)(*operands)
+        return results, (0,) * len(results)
+
+    def lower(context: Any, *operands: Any, **static: Any) -> Any:
+        rule = fast if fast and takes(context.avals_in[0], static["axes"]) and native.usable(context) else plain
+        return mlir.lower_fun(rule, multiple_results=True)(context, *operands, **static)
+
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=True))
+    mlir.register_lowering(primitive, lower, platform="cpu")
+    return primitive
+
+
+normalise_p = _make("norm", normalise, normalise_native)
+push_p = _make("norm_tangent", push)
+pull_p = _make("norm_gradient", pull, pull_native)
+
+
+def _normalise_jvp(primals: Any, tangents: Any, *, axes: Axes, epsilon: float) -> Any:
+    tangents = tuple(map(ad.instantiate_zeros, tangents))
+    (x, scale, _), along_x = primals, tangents[0]
+    y, near, rest, variance = normalise_p.bind(*primals, axes=axes, epsilon=epsilon)
+    factor = jax.lax.rsqrt(variance + epsilon)
+    (along_y,) = push_p.bind(*tangents, x, near, rest, factor, scale, axes=axes)
+    along_variance = (2 * _away(x, near, rest, axes) * along_x).mean(axes)
+    # No result depends on where `near` is, so it has no tangent: the mean's is that of the rest.
+    return (y, near, rest, variance), (along_y, ad.Zero(jax.typeof(near)), along_x.mean(axes), along_variance)
+
+
+def _linear_jvp(primitive: Primitive, plain: Callable, linear: int, primals: Any, tangents: Any, *, axes: Axes) -> Any:
+    """Along the linear operands the primitive itself; along the others whatever the plain rule's tangent is."""
+    filled = tuple(map(ad.instantiate_zeros, tangents))
+    if all(type(tangent) is ad.Zero for tangent in tangents[linear:]):
+        along = primitive.bind(*filled[:linear], *primals[linear:], axes=axes)
+        return primitive.bind(*primals, axes=axes), along
+    return jax.jvp(partial(plain, axes=axes), primals, filled)
+
+
+def _push_transpose(cotangents: Any, *operands: Any, axes: Axes) -> list[Any]:
+    return [*pull_p.bind(ad.instantiate_zeros(cotangents[0]), *operands[3:], axes=axes), *[None] * 5]
+
+
+def _pull_transpose(cotangents: Any, _: Any, *fixed: Any, axes: Axes) -> list[Any]:
+    return [*push_p.bind(*map(ad.instantiate_zeros, cotangents), *fixed, axes=axes), *[None] * 5]
+
+
+ad.primitive_jvps[normalise_p] = _normalise_jvp
+ad.primitive_jvps[push_p] = partial(_linear_jvp, push_p, push, 3)
+ad.primitive_jvps[pull_p] = partial(_linear_jvp, pull_p, pull, 1)
+ad.primitive_transposes[push_p] = _push_transpose
+ad.primitive_transposes[pull_p] = _pull_transpose
