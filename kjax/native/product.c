@@ -14,9 +14,7 @@
 #define COLUMNS (WIDTH * W)
 #define DEPTH 256
 #define TASKS 32
-#ifndef AHEAD
 #define AHEAD 32 /* how many steps ahead memory is asked for what lies in strides, which no processor foresees */
-#endif
 #define BATCH 4
 
 typedef struct {

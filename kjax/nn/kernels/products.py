@@ -41,7 +41,7 @@ def product(equation: str, a: Array, b: Array, dtype: Any = None) -> Array:
     a, b = a.astype(wide), b.astype(wide)
     # Where types say how arrays are spread over devices, as in shard_map, only JAX's own primitives pass that on.
     alone = all(jax.typeof(x).sharding.mesh.empty for x in (a, b))
-    if alone and wide == jnp.float32 and dtype in (None, wide) and chosen(equation, a.shape, b.shape):
+    if alone and wide == jnp.float32 and dtype in (None, wide) and gains(equation, a.shape, b.shape):
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
         return product_p.bind(a, b, equation=equation, precision=precision)
     return anywhere(a, b, equation=equation, dtype=dtype)
@@ -104,13 +104,22 @@ def chosen(equation: str, a: Sizes, b: Sizes) -> Layout | None:
     return found if found and pays(found) else None
 
 
+def gains(equation: str, a: Sizes, b: Sizes) -> bool:
+    """Whether the kernel takes a product or one of its derivatives."""
+    left, right, out = places(equation)
+    sizes = dict(zip(left + right, (*a, *b), strict=True))
+    orders = ((left, right, out), (out, right, left), (left, out, right))
+    shapes = [[tuple(sizes[c] for c in place) for place in order[:2]] for order in orders]
+    return any(chosen(f"{x},{y}->{z}", *own) for (x, y, z), own in zip(orders, shapes, strict=True))
+
+
 def pays(found: Layout) -> bool:
     """Whether the kernel is faster, measured in float32 on 2 cores (AVX-512), in loops and in training steps.
 
-    Gradients of kernels, whose left operand's rows lie as columns: 0.3 to 0.9 of XLA's time, from 512x128x10 on. All
-    else from 256 rows on: a character GPT's step takes 0.76 of the processor time where forward products are ours too,
-    0.91 where only gradients and attention are. With 128 rows an MLP's step takes 1.1 times as long, with 8 rows a
-    product 1.5 times.
+    Gradients of kernels, whose left operand's rows lie as columns, take 0.3 to 0.9 of XLA's time, from 512x128x10 on:
+    an MLP's step of 128 rows 0.86, and no less if its other products are ours too. Those gain from 256 rows on: a
+    character GPT's step takes 0.79 of its time with the former alone, 0.76 with all. With 8 rows a product takes 1.5
+    times as long as XLA's.
     """
     m, n, k = found.axes[BATCH:]
     several = math.prod(axis.size for axis in found.axes[:BATCH])

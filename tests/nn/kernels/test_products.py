@@ -140,6 +140,12 @@ def test_the_kernel_takes_what_it_is_faster_at(equation, a, b, taken):
     assert "kjax_product" not in text
 
 
+def test_a_gradient_is_the_kernels_where_the_product_is_not():
+    x, kernel = jnp.ones((128, 512)), jnp.ones((512, 256))
+    text = jax.jit(jax.grad(lambda x, kernel: tensordot(x, kernel).sum(), (0, 1))).lower(x, kernel).as_text()
+    assert text.count("@kjax_product") == 1
+
+
 def test_sums_of_small_types_are_as_wide_as_asked():
     a, b = jnp.ones((4, 300), jnp.bfloat16), jnp.ones((300, 4), jnp.bfloat16)
     y = product("ik,ko->io", a, b, jnp.float32)
