@@ -32,9 +32,11 @@ typedef struct {
   float *y, *packed;
 } Conv;
 
+/* What the pixels of a row of y have in common. */
 typedef struct {
-  const Phase *phase;
   const float *weights;
+  const int64_t *list;         /* of runs */
+  int64_t runs, entry, length; /* their number, the numbers that each has in the list, the floats of x it meets */
   int64_t channels, row, step; /* of x: floats from row to row, from pixel to pixel of y */
   int64_t features, y_step;    /* of y: floats to store, floats from pixel to pixel */
 } Strip;
@@ -45,18 +47,17 @@ INLINE const Phase *first(const Sizes *sizes) { return (const Phase *)(sizes + 1
 
 INLINE int64_t bands(const Sizes *sizes) { return (sizes->rows + sizes->band - 1) / sizes->band; }
 
-INLINE void keep(float *y, Vector value, int64_t features) {
-  if (features >= W)
-    store(y, value);
-  else if (features > 0)
-    memcpy(y, &value, features * 4);
+/* The sums of fewer features than vectors have room for. */
+static void keep_some(const float *sums, int64_t height, int64_t width, const Strip *s, float *y) {
+  for (int64_t m = 0; m < height; m++) memcpy(y + m * s->y_step, sums + m * width, s->features * 4);
 }
 
 INLINE void tile(const int height, const int vectors, const Strip *s, const float *x, float *y) {
   Vector sums[HEIGHT][2] = {0};
   const float *w = s->weights;
-  const int64_t length = s->phase->run * s->channels, *run = s->phase->list, step = s->step;
-  for (int64_t i = 0; i < s->phase->runs; i++, run += entry(s->phase)) {
+  const int64_t length = s->length, step = s->step;
+  for (int64_t i = 0; i < s->runs; i++) {
+    const int64_t *run = s->list + i * s->entry;
     const float *a = x + run[0] * s->row + run[1] * s->channels;
     for (int64_t j = 0; j < length; j++, w += vectors * W) {
       Vector b[2];
@@ -67,8 +68,15 @@ INLINE void tile(const int height, const int vectors, const Strip *s, const floa
       }
     }
   }
+  if (s->features >= vectors * W) {
+    UNROLL for (int m = 0; m < height; m++)
+      UNROLL for (int v = 0; v < vectors; v++) store(y + m * s->y_step + v * W, sums[m][v]);
+    return;
+  }
+  float some[HEIGHT * 2 * W];
   UNROLL for (int m = 0; m < height; m++)
-    UNROLL for (int v = 0; v < vectors; v++) keep(y + m * s->y_step + v * W, sums[m][v], s->features - v * W);
+    UNROLL for (int v = 0; v < vectors; v++) store(some + (m * vectors + v) * W, sums[m][v]);
+  keep_some(some, height, vectors * W, s, y);
 }
 
 #define DEFINE(M, V) \
@@ -120,13 +128,25 @@ static void compute_row(const Strip *strip, int64_t vectors, int64_t columns, co
   }
 }
 
+/* Runs that meet rows outside x, where there are zeros: the first ones and the last ones. */
+static void leave_out(Strip *strip, const Sizes *s, int64_t i, int64_t width) {
+  int64_t at = i * s->stride[0];
+  for (; strip->runs && strip->list[(strip->runs - 1) * strip->entry] + at >= s->x.rows; strip->runs--);
+  for (; strip->runs && strip->list[0] + at < 0; strip->runs--) {
+    strip->list += strip->entry;
+    strip->weights += strip->length * width;
+  }
+}
+
 static void compute_block(const Sizes *s, int64_t feature, int64_t from, const float *weights, Part x, float *y) {
   int64_t vectors = vectors_from(s, feature), c = s->x.channels, k = s->y.channels;
   const Phase *phase = first(s);
   for (int64_t p = 0; p < s->phases; p++, phase = next(phase)) {
-    Strip strip = {phase, weights, c, x.row, s->stride[1] * c, k - feature, s->step[1] * k};
     for (int64_t i = from; i < least(from + s->band, phase->size[0]); i++) {
       int64_t row = phase->begin[0] + s->step[0] * i;
+      Strip strip = {weights, phase->list, phase->runs, entry(phase), phase->run * c, c, x.row, s->stride[1] * c,
+                     k - feature, s->step[1] * k};
+      leave_out(&strip, s, i, vectors * W);
       compute_row(&strip, vectors, phase->size[1], x.at + (i - from) * s->stride[0] * x.row,
                   y + (row * s->y.columns + phase->begin[1]) * k + feature);
     }

@@ -22,7 +22,7 @@ typedef struct {
 
 typedef struct {
   int64_t rows, columns;        /* of g */
-  int64_t row, x_row, x_step; /* of x: floats from row to row, and as g goes on by a row or a pixel */
+  int64_t x_row, x_step; /* of x: floats by which it moves on as g does by a row or a pixel */
 } Band;
 
 INLINE void tile(const int height, const int vectors, const Band *band, const float *x, const float *g, float *to) {
@@ -73,17 +73,28 @@ static void pack(const float *g, int64_t step, int64_t features, int64_t pixels,
 }
 
 /* Neighbouring taps of a row are, with their channels, neighbours in memory, if nothing lies between them. */
-static void add_band(const Sizes *s, const Band *band, int64_t vectors, const float *x, const float *g, float *sums) {
+static void add_taps(const Sizes *s, const Band *band, int64_t vectors, const float *x, const float *g, float *sums) {
   int64_t c = s->x.channels, run = s->dilation[1] == 1 ? s->taps[1] : 1, n = pieces(run * c);
-  for (int64_t row = 0; row < s->taps[0]; row++)
-    for (int64_t column = 0; column < s->taps[1]; column += run) {
-      const float *a = x + row * s->dilation[0] * band->row + column * s->dilation[1] * c;
-      for (int64_t i = 0; i < n; i++) {
-        int64_t begin = cut(run * c, n, i), end = cut(run * c, n, i + 1);
-        tiles[vectors - 1][end - begin - 1](band, a + begin, g, sums + begin * vectors * W);
-      }
-      sums += run * c * vectors * W;
+  for (int64_t column = 0; column < s->taps[1]; column += run, sums += run * c * vectors * W)
+    for (int64_t i = 0; i < n; i++) {
+      int64_t begin = cut(run * c, n, i), end = cut(run * c, n, i + 1);
+      const float *a = x + column * s->dilation[1] * c + begin;
+      tiles[vectors - 1][end - begin - 1](band, a, g, sums + begin * vectors * W);
     }
+}
+
+INLINE int64_t above(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; } /* the least i >= 0: i * b >= a */
+
+/* Each row of taps meets x in other rows: those of g whose row lies outside x are left out. */
+static void add_band(const Sizes *s, Band band, int64_t from, int64_t vectors, Part x, const float *g, float *sums) {
+  int64_t rows = band.rows, width = vectors * W, stride = s->stride[0];
+  for (int64_t tap = 0; tap < s->taps[0]; tap++) {
+    int64_t ahead = tap * s->dilation[0], at = from * stride - s->before[0] + ahead;
+    int64_t begin = least(above(-at, stride), rows), end = least(above(s->x.rows - at, stride), rows);
+    band.rows = end - begin;
+    add_taps(s, &band, vectors, x.at + (begin * stride + ahead) * x.row, g + begin * band.columns * width,
+             sums + tap * s->taps[1] * s->x.channels * width);
+  }
 }
 
 static void add_image(const Grad *grad, int64_t image, int64_t block, float *sums) {
@@ -97,9 +108,13 @@ static void add_image(const Grad *grad, int64_t image, int64_t block, float *sum
     Part part = part_of(x, &s->x, from * s->stride[0] - s->before[0],
                         (rows - 1) * s->stride[0] + (s->taps[0] - 1) * s->dilation[0] + 1, -s->before[1],
                         (columns - 1) * s->stride[1] + (s->taps[1] - 1) * s->dilation[1] + 1, room);
-    pack(g + from * columns * k, k, k - block * 2 * W, rows * columns, vectors * W, features);
-    Band band = {rows, columns, part.row, s->stride[0] * part.row, s->stride[1] * s->x.channels};
-    add_band(s, &band, vectors, part.at, features, sums);
+    const float *pixels = g + from * columns * k;
+    if (k != vectors * W) {
+      pack(pixels, k, k - block * 2 * W, rows * columns, vectors * W, features);
+      pixels = features;
+    }
+    Band band = {rows, columns, s->stride[0] * part.row, s->stride[1] * s->x.channels};
+    add_band(s, band, from, vectors, part, pixels, sums);
   }
 }
 

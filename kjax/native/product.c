@@ -14,6 +14,9 @@
 #define COLUMNS (WIDTH * W)
 #define DEPTH 256
 #define TASKS 32
+#ifndef AHEAD
+#define AHEAD 32 /* how many steps ahead memory is asked for what lies in strides, which no processor foresees */
+#endif
 #define BATCH 4
 
 typedef struct {
@@ -49,7 +52,7 @@ typedef struct {
 INLINE void transpose(const float *from, int64_t row, float *to, int64_t width) {
   Vector lines[W], next[W];
 #pragma clang loop unroll(full)
-  for (int i = 0; i < W; i++) lines[i] = load(from + i * row);
+  for (int i = 0; i < W; i++) __builtin_prefetch(from + (i + W) * row), lines[i] = load(from + i * row);
 #pragma clang loop unroll(full)
   for (int stage = 1; stage < W; stage *= 2) {
 #pragma clang loop unroll(full)
@@ -75,7 +78,7 @@ static void pack(const float *b, const Axis *n, const Axis *k, int64_t depth, in
   int64_t k0 = 0, n0 = columns / W * W;
   if (n->b == 1)
     for (; k0 < depth; k0++)
-      for (int64_t j = 0; j < n0; j += W) store(to + k0 * width + j, load(b + k0 * k->b + j));
+      for (int64_t j = 0; j < n0; j += W) __builtin_prefetch(b + (k0 + AHEAD) * k->b + j), store(to + k0 * width + j, load(b + k0 * k->b + j));
   else if (k->b == 1)
     for (; k0 + W <= depth; k0 += W)
       for (int64_t j = 0; j < n0; j += W) transpose(b + k0 + j * n->b, n->b, to + k0 * width + j, width);
@@ -101,8 +104,17 @@ INLINE void multiply(const int rows, const int width, const Tile *t) {
     for (int j = 0; j < width; j++) sums[i][j] = spread(0);
   const float *a = t->a, *panel = t->panel;
   const int64_t row = t->row, step = t->step;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rows; i++)
+#pragma clang loop unroll(full)
+    for (int j = 0; j < width; j++) {
+      __builtin_prefetch(t->c + i * t->c_row + j * W, 1);
+      __builtin_prefetch(a + (rows + i) * row + j * W);
+    }
   for (int64_t k = t->depth; k; k--, a += step, panel += width * W) {
     Vector b[WIDTH];
+    __builtin_prefetch(a + AHEAD * step);
+    __builtin_prefetch(a + AHEAD * step + rows - 1);
 #pragma clang loop unroll(full)
     for (int j = 0; j < width; j++) b[j] = load(panel + j * W);
 #pragma clang loop unroll(full)

@@ -40,13 +40,19 @@ INLINE int64_t blocks_of(const Loop *loop) { return (loop->units + W - 1) / W; }
 INLINE int64_t chunks_of(const Loop *loop) { return (loop->batch + CHUNK - 1) / CHUNK; }
 
 /* sums[row][gate] += left[row][gate] @ panel[·][gate], a panel being (units, gates, W); the gates of a left row lie
- * `gate` floats apart, 0 where all have one. */
+ * `gate` floats apart, 0 where all have one. The loop adds up in a copy, for an array that is indexed elsewhere would
+ * not stay in registers. */
 INLINE void add_products(Vector sums[ROWS][4], const float *left, int64_t row, int64_t gate, const float *panel,
                          int64_t units, int rows, int gates) {
+  Vector total[ROWS][4];
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int g = 0; g < gates; g++) total[r][g] = sums[r][g];
   for (int64_t k = 0; k < units; k++, panel += gates * W, left++) {
     UNROLL for (int r = 0; r < rows; r++)
-      UNROLL for (int g = 0; g < gates; g++) sums[r][g] += left[r * row + g * gate] * load(panel + g * W);
+      UNROLL for (int g = 0; g < gates; g++) total[r][g] += left[r * row + g * gate] * load(panel + g * W);
   }
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int g = 0; g < gates; g++) sums[r][g] = total[r][g];
 }
 
 /* Calls TILE(rows) with as many rows as are left, a constant for the compiler. */

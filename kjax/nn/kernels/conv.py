@@ -291,7 +291,9 @@ def _by_plane(x: Array, kernel: Array, window: Window) -> Array:
 
 forward_p = make_primitive("conv", forward, forward_cpu, (0, 0), (-1, -1), conv_native.FORWARD)
 input_grad_p = make_primitive("conv_input_grad", input_grad, input_grad_cpu, (0, 0), (-2, -1), conv_native.INPUT_GRAD)
-kernel_grad_p = make_primitive("conv_kernel_grad", kernel_grad, kernel_grad_cpu, (-1, -2), (-1, -1), conv_native.KERNEL_GRAD)
+kernel_grad_p = make_primitive(
+    "conv_kernel_grad", kernel_grad, kernel_grad_cpu, (-1, -2), (-1, -1), conv_native.KERNEL_GRAD
+)
 
 ad.defbilinear(
     forward_p,

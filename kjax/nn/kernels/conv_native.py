@@ -15,6 +15,8 @@ from .primitive import Native, Steps, Window
 
 ROOM, G_ROOM = 40960, 16384
 """Floats that a task has for its part of x, and of g, as in conv.h and conv_kernel_grad.c."""
+PIXELS = 384
+"""In one pass of a kernel's gradient: 1.1 to 1.2 times faster than 128, as fast as 600."""
 TASKS = 32
 """So many at least, where there is work for them: a fixed number, for results must not depend on the machine."""
 
@@ -57,8 +59,8 @@ class Axis(NamedTuple):
 
 
 def takes_forward(x: Steps, kernel: Steps, window: Window) -> bool:
-    """Whether the kernel can run it."""
-    return _fits(x, kernel, window) and _band(_forward_axes(window), x) > 0
+    """Whether the kernel runs it; up to 16 products, a sum that is fused with what comes after it is faster."""
+    return math.prod(kernel[:-1]) > 16 and _fits(x, kernel, window) and _band(_forward_axes(window), x) > 0
 
 
 def takes_input_grad(g: Steps, kernel: Steps, window: Window) -> bool:
@@ -163,10 +165,10 @@ def _groups(x: Steps, g: Steps) -> int:
 
 
 def _grad_band(x: Steps, plane: Window) -> int:
-    """Rows of g whose pixels, and those of x they meet, stay in the first cache: about a hundred."""
-    (rows, columns), (k, l), (s, t), _, (d, e) = plane.out, *plane[1:]
-    room = ROOM // (((columns - 1) * t + (l - 1) * e + 1) * x[-1]) - (k - 1) * d - 1
-    return 0 if room < 0 else min(room // s + 1, G_ROOM // 32 // columns, -(-128 // columns), rows)
+    """Rows of g for one pass: so many pixels that starting and ending it cost little, and stay in the second cache."""
+    (rows, columns), (k, m), (s, t), _, (d, e) = plane.out, *plane[1:]
+    room = ROOM // (((columns - 1) * t + (m - 1) * e + 1) * x[-1]) - (k - 1) * d - 1
+    return 0 if room < 0 else min(room // s + 1, G_ROOM // 32 // columns, -(-PIXELS // columns), rows)
 
 
 # --- Both ---
@@ -176,7 +178,9 @@ def _plane(window: Window) -> Window:
     """The window in two axes."""
     if len(window.size) == 2:
         return window
-    return Window((1, *window.size), (1, *window.taps), (1, *window.strides), ((0, 0), *window.padding), (1, *window.dilation))
+    return Window(
+        (1, *window.size), (1, *window.taps), (1, *window.strides), ((0, 0), *window.padding), (1, *window.dilation)
+    )
 
 
 def _fits(a: Steps, b: Steps, window: Window) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.test_util import check_grads
 
+from kjax import native
 from kjax.nn.kernels import conv
 
 module = importlib.import_module("kjax.nn.kernels.conv")
@@ -35,6 +36,14 @@ CASES = {
     "3-D": ((2, 5, 6, 4, 10), (2, 3, 2, 10, 3), (1, 1, 1), "same", (1, 1, 1)),
     "3-D with all": ((2, 5, 6, 7, 10), (2, 1, 3, 10, 3), (2, 1, 2), ((1, 0), (0, 0), (2, 1)), (2, 1, 1)),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_kernels(monkeypatch):
+    """These are the rules in JAX; the kernels in C have tests of their own."""
+    monkeypatch.setattr(native, "library", lambda: None)
+
+
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 some_cases = pytest.mark.parametrize("name", ["few products", "many channels", "strides", "1x1", "1-D", "3-D"])
 

@@ -38,7 +38,7 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(products, "LEAST", 0)
+    monkeypatch.setattr(products, "pays", lambda found: True)
 
 
 def operands(shapes, dtype=np.float32, seed=0):
@@ -120,13 +120,24 @@ def test_tensordot_sums_over_several_axes():
     np.testing.assert_allclose(tensordot(x, kernel, 2), np.tensordot(x, kernel, 2), rtol=1e-5, atol=1e-5)
 
 
-def test_only_large_products_of_float32_are_the_kernels():
-    def calls(a, b):
-        return "kjax_product" in jax.jit(lambda *x: tensordot(*x)).lower(a, b).as_text()
-
-    a = jnp.ones((128, 128))
-    assert calls(a, a) and not calls(a[:8, :8], a[:8, :8])
-    assert not calls(a.astype(jnp.bfloat16), a.astype(jnp.bfloat16))
+@pytest.mark.parametrize(
+    ("equation", "a", "b", "taken"),
+    [
+        ("bi,io->bo", (256, 64), (64, 64), True),
+        ("bi,io->bo", (128, 512), (512, 512), False),
+        ("bi,io->bo", (512, 512), (512, 10), False),
+        ("bi,bo->io", (128, 512), (128, 10), True),
+        ("bi,bo->io", (8, 512), (8, 512), False),
+        ("zmk,zkn->zmn", (64, 32, 32), (64, 32, 32), True),
+        ("zmk,zkn->zmn", (8, 32, 32), (8, 32, 32), False),
+    ],
+)
+def test_the_kernel_takes_what_it_is_faster_at(equation, a, b, taken):
+    a, b = jnp.ones(a), jnp.ones(b)
+    text = jax.jit(lambda *x: product(equation, *x)).lower(a, b).as_text()
+    assert ("kjax_product" in text) == taken
+    text = jax.jit(lambda *x: product(equation, *x)).lower(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)).as_text()
+    assert "kjax_product" not in text
 
 
 def test_sums_of_small_types_are_as_wide_as_asked():
@@ -137,7 +148,7 @@ def test_sums_of_small_types_are_as_wide_as_asked():
 
 
 def test_precision_is_that_of_the_caller():
-    a = jnp.ones((128, 128))
+    a = jnp.ones((256, 256))
     with jax.default_matmul_precision("highest"):
         jaxpr = jax.make_jaxpr(jax.grad(lambda a: tensordot(a, a).sum()))(a)
     assert {eqn.params["precision"] for eqn in jaxpr.eqns if eqn.primitive is products.product_p} == {"highest"}
@@ -151,9 +162,9 @@ def test_in_shard_map_products_are_jaxs_own():
         return jax.lax.psum(tensordot(a, b).sum(), "d")
 
     run = jax.shard_map(total, mesh=mesh, in_specs=(one, jax.P()), out_specs=jax.P())
-    a = jax.device_put(jnp.ones((128, 128)), jax.NamedSharding(mesh, one))
+    a = jax.device_put(jnp.ones((256, 256)), jax.NamedSharding(mesh, one))
     b = jax.device_put(a, jax.NamedSharding(mesh, jax.P()))
-    assert jax.jit(jax.grad(run, 1))(a, b)[0, 0] == 128
+    assert jax.jit(jax.grad(run, 1))(a, b)[0, 0] == 256
 
 
 LESSER = """
@@ -161,7 +172,7 @@ import jax, numpy as np
 from kjax import native
 from kjax.nn.kernels import product
 rng = np.random.default_rng(0)
-a, b = rng.standard_normal((2, 61, 45)).astype("f"), rng.standard_normal((2, 333, 45)).astype("f")
+a, b = rng.standard_normal((6, 61, 45)).astype("f"), rng.standard_normal((6, 333, 45)).astype("f")
 for left, right in [("mk", "nk"), ("km", "nk"), ("mk", "kn")]:
     x, y = a if left == "mk" else a.swapaxes(1, 2), b if right == "nk" else b.swapaxes(1, 2)
     equation = f"z{left},z{right}->zmn"
