@@ -24,12 +24,13 @@ Shape = tuple[int, ...]
 
 
 def spread(bias: Array, shape: Shape) -> Array:
-    """The bias, repeated along all axes before its own.
+    """The bias, repeated along all axes before its own, and along those of its own that are of one.
 
     >>> import jax.numpy as jnp
     >>> spread(jnp.array([1.0, 2.0]), (2, 2)).tolist()
     [[1.0, 2.0], [1.0, 2.0]]
     """
+    bias = jnp.broadcast_to(bias, shape[len(shape) - bias.ndim :])
     return spread_p.bind(bias, shape=tuple(shape))[0]
 
 

@@ -30,6 +30,11 @@ def test_gradient_is_the_sum_over_rows(shape):
     np.testing.assert_allclose(run(x), want, rtol=1e-6, atol=1e-5)
 
 
+def test_own_axes_of_one_are_summed_over_too():
+    x = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)
+    np.testing.assert_allclose(gradient(x, (3, 1))(x), x.sum((0, 2))[:, None], rtol=1e-6, atol=1e-6)
+
+
 def test_every_mode_and_order():
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).standard_normal((3, 2, 4)))
