@@ -73,14 +73,6 @@ static double total(const Job *job, int64_t channel, int power, double about) {
   return sum;
 }
 
-/* The sum of one array of parts over all lanes of a channel in all tasks. */
-static double folded(const Columns *of, const float *parts, int64_t channel) {
-  double sum = 0;
-  if (of->lines == 0) return sum;
-  for (int64_t i = channel; i < of->tasks * of->width; i += of->channels) sum += parts[i];
-  return sum;
-}
-
 /* --- Elementwise: out = slope g + factor (x - mean) + offset --- */
 
 INLINE void rescale(const void *data, int64_t task, Span span, int vectors, int graded) {

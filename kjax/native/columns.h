@@ -57,4 +57,12 @@ INLINE void each_block(const Columns *of, const void *job, int64_t task,
     }
 }
 
+/* The sum of one array of parts over all lanes of a channel in all tasks. */
+INLINE double folded(const Columns *of, const float *parts, int64_t channel) {
+  double sum = 0;
+  if (of->lines == 0) return sum;
+  for (int64_t i = channel; i < of->tasks * of->width; i += of->channels) sum += parts[i];
+  return sum;
+}
+
 #endif

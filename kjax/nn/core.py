@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_between, require_int
-from kjax.nn.kernels import tensordot
+from kjax.nn.kernels import spread, tensordot
 from kjax.nn.layer import Layer, Params, State, WeightOptions
 from kjax.nn.mask import Masked, mask_of, plain, unmask
 
@@ -64,7 +64,7 @@ class Dense(WeightOptions):
 
 def add_bias(y: jax.Array, params: Params) -> jax.Array:
     """`y` plus the bias on its last axis (or axes), where the layer has one."""
-    return y + jnp.expand_dims(params["bias"], range(y.ndim - params["bias"].ndim)) if "bias" in params else y
+    return y + spread(params["bias"], y.shape) if "bias" in params else y
 
 
 class Activation(Layer):

@@ -1,5 +1,6 @@
 """Array kernels whose fast lowering depends on the device: pure functions, channels last."""
 
+from .bias import spread as spread
 from .bits import keep_mask as keep_mask
 from .bits import normal as normal
 from .conv import conv as conv

@@ -11,7 +11,7 @@ one of a GPT of 128 channels 0.94 (2 cores, AVX-512).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
 from kjax import native
 
+from .either import make_either
 from .primitive import Primitive
 from .standardise import first, standardise
 
@@ -114,13 +115,13 @@ def _rows(x: Any) -> Axes:
 # --- CPU ---
 
 
-def normalise_native(x: Array, scale: Array, offset: Array, *, axes: Axes, epsilon: float) -> list[Array]:
+def normalise_native(x: Array, scale: Array, offset: Array, *, axes: Axes, epsilon: float) -> Sequence[Array]:
     means = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     operands = x, scale, offset, jnp.asarray(epsilon, x.dtype)
     return native.call(_kernel(x, axes), [x.shape, *[means] * 3], _sizes(x), *operands)
 
 
-def pull_native(g: Array, x: Array, *statistics: Array, axes: Axes) -> list[Array]:
+def pull_native(g: Array, x: Array, *statistics: Array, axes: Axes) -> Sequence[Array]:
     channels = x.shape[-1:]
     return native.call(f"{_kernel(x, axes)}_grad", [x.shape, channels, channels], _sizes(x), g, x, *statistics)
 
@@ -133,7 +134,7 @@ def _sizes(x: Any) -> tuple[int, int]:
     return math.prod(x.shape[:-1]), x.shape[-1]
 
 
-def takes(x: Any, axes: Axes) -> bool:
+def takes(x: Any, *_: Any, axes: Axes, epsilon: float | None = None) -> bool:
     """Whether the kernels take an x of this shape and dtype: batch norm fills whole vectors with a few rows."""
     longest = math.lcm(x.shape[-1], 16) if axes == _rows(x) else x.shape[-1]
     return x.dtype == np.float32 and longest <= LANES
@@ -142,38 +143,9 @@ def takes(x: Any, axes: Axes) -> bool:
 # --- The primitives ---
 
 
-def _make(name: str, plain: Callable, fast: Callable | None = None) -> Primitive:
-    """A primitive of several results with a rule for any platform, and perhaps one for CPU."""
-    primitive = Primitive(name)
-    primitive.multiple_results = True
-    compiled = jax.jit(primitive.bind, static_argnames=("axes", "epsilon"))
-
-    @primitive.def_impl
-    def eager(*operands: Array, **static: Any) -> list[Array]:
-        with jax.disable_jit(False):
-            return compiled(*operands, **static)
-
-    @primitive.def_abstract_eval
-    def shapes(*operands: Any, **static: Any) -> Any:
-        return jax.make_jaxpr(partial(plain, **static))(*operands).out_avals
-
-    def batch(operands: Any, places: Any, **static: Any) -> Any:
-        results = jax.vmap(partial(plain, **static), places)(*operands)
-        return results, (0,) * len(results)
-
-    def lower(context: Any, *operands: Any, **static: Any) -> Any:
-        rule = fast if fast and takes(context.avals_in[0], static["axes"]) and native.usable(context) else plain
-        return mlir.lower_fun(rule, multiple_results=True)(context, *operands, **static)
-
-    batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=True))
-    mlir.register_lowering(primitive, lower, platform="cpu")
-    return primitive
-
-
-normalise_p = _make("norm", normalise, normalise_native)
-push_p = _make("norm_tangent", push)
-pull_p = _make("norm_gradient", pull, pull_native)
+normalise_p = make_either("norm", normalise, normalise_native, takes)
+push_p = make_either("norm_tangent", push)
+pull_p = make_either("norm_gradient", pull, pull_native, takes)
 
 
 def _normalise_jvp(primals: Any, tangents: Any, *, axes: Axes, epsilon: float) -> Any:

@@ -1,0 +1,46 @@
+"""A primitive of JAX that is carried out by plain JAX anywhere, and by a kernel in C where there is one."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax import Array
+from jax.interpreters import batching, mlir
+
+from kjax import native
+
+from .primitive import Primitive
+
+
+def make_either(name: str, plain: Callable, fast: Callable | None = None, takes: Callable | None = None) -> Primitive:
+    """A primitive of several results; vmap takes the plain rule, derivatives are the caller's.
+
+    `fast` is the rule for CPU where `native.usable`, for operands of which `takes(*shapes, **static)` is true.
+    """
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    compiled = jax.jit(primitive.bind, static_argnames=("axes", "epsilon", "shape"))
+
+    @primitive.def_impl
+    def eager(*operands: Array, **static: Any) -> list[Array]:
+        with jax.disable_jit(False):
+            return compiled(*operands, **static)
+
+    @primitive.def_abstract_eval
+    def shapes(*operands: Any, **static: Any) -> Any:
+        return jax.make_jaxpr(partial(plain, **static))(*operands).out_avals
+
+    def batch(operands: Any, places: Any, **static: Any) -> Any:
+        results = jax.vmap(partial(plain, **static), places)(*operands)
+        return results, (0,) * len(results)
+
+    def lower(context: Any, *operands: Any, **static: Any) -> Any:
+        wanted = fast is not None and takes is not None and takes(*context.avals_in, **static)
+        rule = fast if fast and wanted and native.usable(context) else plain
+        return mlir.lower_fun(rule, multiple_results=True)(context, *operands, **static)
+
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=True))
+    mlir.register_lowering(primitive, lower, platform="cpu")
+    return primitive
