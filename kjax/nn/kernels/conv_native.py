@@ -205,7 +205,7 @@ def _plane(window: Window) -> Window:
 
 
 def _fits(a: Steps, b: Steps, window: Window) -> bool:
-    return len(window.size) <= 2 and min(*a, *b) > 0 and math.prod(window.taps) <= 1024
+    return len(window.size) <= 2 and min(*a, *b, *window.size) > 0 and math.prod(window.taps) <= 1024
 
 
 def _whole(features: int) -> int:

@@ -134,10 +134,10 @@ def _sizes(x: Any) -> tuple[int, int]:
     return math.prod(x.shape[:-1]), x.shape[-1]
 
 
-def takes(x: Any, *_: Any, axes: Axes, epsilon: float | None = None) -> bool:
+def takes(x: Any, *others: Any, axes: Axes, epsilon: float | None = None) -> bool:
     """Whether the kernels take an x of this shape and dtype: batch norm fills whole vectors with a few rows."""
     longest = math.lcm(x.shape[-1], 16) if axes == _rows(x) else x.shape[-1]
-    return x.dtype == np.float32 and longest <= LANES
+    return all(a.dtype == np.float32 for a in (x, *others)) and longest <= LANES
 
 
 # --- The primitives ---

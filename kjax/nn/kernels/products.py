@@ -133,6 +133,8 @@ def layout(equation: str, a: Sizes, b: Sizes) -> Layout | None:
     """How the kernel takes a product, if it does: m, n and k must be one axis each, and n or k the last of b."""
     left, right, out = places(equation)
     sizes = dict(zip(left + right, (*a, *b), strict=True))
+    if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
+        return None  # nothing to multiply, or sizes that only an exported program's caller knows
     last = next((c for c in reversed(out) if sizes[c] > 1), "")
     swapped = last in left
     operands = (right, left) if swapped else (left, right)
