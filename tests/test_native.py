@@ -149,3 +149,10 @@ def test_installing_goes_on_without_a_compiler(monkeypatch, tmp_path, capsys):
 def test_other_systems_ask_for_no_compiler(monkeypatch):
     monkeypatch.setattr(build.sys, "platform", "sunos5")
     assert build.targets() == {} and build.build() == []
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_misspelt_setting_is_named(monkeypatch):
+    monkeypatch.setenv("KJAX_NATIVE", "x86_64-v3")
+    with pytest.warns(UserWarning, match=r"KJAX_NATIVE is 'x86_64-v3': it is off, on, or one of x86_64_v4, x86_64_v3"):
+        assert native.library() is not None

@@ -22,7 +22,8 @@ from jax import Array
 from .build import sources
 
 FOLDER = pathlib.Path(__file__).parent
-LEVELS = {"x86_64_v4": {"avx512f", "avx512dq", "avx512bw", "avx512vl"}, "x86_64_v3": {"avx2", "fma", "bmi2"}}
+AVX2 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
+LEVELS = {"x86_64_v4": AVX2 | {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}, "x86_64_v3": AVX2}
 """What a processor must have for each of the libraries, the fastest first; others need nothing."""
 
 
@@ -70,6 +71,8 @@ def _load(path: pathlib.Path) -> ctypes.CDLL | None:
 def _levels() -> list[str]:
     """The libraries this processor can run, the fastest first; KJAX_NATIVE may name one of them."""
     wanted, found = os.environ.get("KJAX_NATIVE", "").lower(), _found_levels()
+    if wanted not in ("", "on", "1", *LEVELS):
+        warnings.warn(f"KJAX_NATIVE is {wanted!r}: it is off, on, or one of {', '.join(LEVELS)}", stacklevel=2)
     return [level for level in found if level == wanted] if wanted in LEVELS else found
 
 

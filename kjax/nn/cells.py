@@ -100,8 +100,9 @@ class LSTMCell(KernelCell):
 
     def _is_plain(self) -> bool:
         """Whether a step is the one that `kernels.lstm` knows."""
-        own = type(self).advance, type(self).product, self.activation, self.recurrent_activation
-        return own == (LSTMCell.advance, KernelCell.product, activations.tanh, activations.sigmoid)
+        steps = "advance", "product", "loop_weights", "total", "held", "last_output"
+        known = all(getattr(type(self), name) is getattr(LSTMCell, name) for name in steps)
+        return known and (self.activation, self.recurrent_activation) == (activations.tanh, activations.sigmoid)
 
 
 class GRUCell(KernelCell):

@@ -23,7 +23,7 @@ from jax import Array, lax
 from jax.interpreters import ad
 
 from . import conv_native
-from .primitive import Pairs, Rule, Steps, Window, make_primitive
+from .primitive import Pairs, Rule, Steps, Window, make_primitive, together
 
 Setting = int | Sequence[int]
 Padding = str | Sequence[Sequence[int]]
@@ -55,7 +55,7 @@ def conv(x: Array, kernel: Array, strides: Setting = 1, padding: Padding = "vali
     """
     check_operands("conv", x, kernel)
     window = make_window("conv", x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
-    return forward_p.bind(x, kernel, window=window, members=False)
+    return forward_p.bind(*together(x, kernel), window=window, members=False)
 
 
 def check_operands(owner: str, x: Array, kernel: Array, order: str = "channels, filters") -> None:

@@ -205,7 +205,8 @@ def _plane(window: Window) -> Window:
 
 
 def _fits(a: Steps, b: Steps, window: Window) -> bool:
-    return len(window.size) <= 2 and min(*a, *b, *window.size) > 0 and math.prod(window.taps) <= 1024
+    least, many = min(*a, *b, *window.size), max(math.prod(window.taps), math.prod(window.strides))
+    return len(window.size) <= 2 and least > 0 and many <= 1024  # of taps or phases, which are listed one by one
 
 
 def _whole(features: int) -> int:

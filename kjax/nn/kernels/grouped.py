@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from kjax.nn.kernels.conv import Padding, Setting, Window, conv, forward_p, make_window, taps
+from kjax.nn.kernels.primitive import together
 
 
 def grouped_conv(
@@ -57,7 +58,7 @@ def _members(x: Array, kernel: Array, groups: int, window: Window) -> Array:
     """Each group by itself, as an ensemble: XLA's own grouped convolution on GPU and TPU, a loop on CPU."""
     x = jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
     kernel = jnp.moveaxis(kernel.reshape(*kernel.shape[:-1], groups, -1), -2, 0)
-    y = jnp.moveaxis(forward_p.bind(x, kernel, window=window, members=True), 0, -2)
+    y = jnp.moveaxis(forward_p.bind(*together(x, kernel), window=window, members=True), 0, -2)
     return y.reshape(*y.shape[:-2], -1)
 
 

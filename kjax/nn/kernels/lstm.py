@@ -22,6 +22,7 @@ from jax.interpreters import ad
 
 from kjax import native
 
+from .primitive import together
 from .products import tensordot
 from .recurrent import Plan, recurrence
 from .rows import make_row_primitive, pull_linear
@@ -49,7 +50,7 @@ def lstm(plus: Array, kernel: Array, h: Array, c: Array, real: Array | None, bac
     ((5, 2, 3), (2, 3), (2, 3))
     """
     real = jnp.ones(plus.shape[:2], plus.dtype) if real is None else real.astype(plus.dtype)
-    hs, _, _, *last = forward_p.bind(plus, kernel, h, c, real, backwards=backwards)
+    hs, _, _, *last = forward_p.bind(*together(plus, kernel, h, c, real), backwards=backwards)
     return hs, tuple(last)
 
 
@@ -151,7 +152,8 @@ reverse_p = make_row_primitive("lstm_reverse", reverse, reverse_cpu, (None, 1, 1
 def _forward_jvp(primals: Any, tangents: Any, *, backwards: bool) -> Any:
     (_, kernel, h, c, real), (along, along_kernel, *along_states, _) = primals, map(ad.instantiate_zeros, tangents)
     out = hs, cs, gates, *_ = forward_p.bind(*primals, backwards=backwards)
-    along += tensordot(before(hs, h, backwards), along_kernel)
+    if type(tangents[1]) is not ad.Zero:
+        along += tensordot(before(hs, h, backwards), along_kernel)
     return out, tangent_p.bind(kernel, real, gates, cs, c, along, *along_states, backwards=backwards)
 
 

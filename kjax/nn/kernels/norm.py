@@ -24,7 +24,7 @@ from jax.interpreters import ad
 from kjax import native
 
 from .either import make_either
-from .primitive import Primitive
+from .primitive import Primitive, together
 from .standardise import first, standardise
 
 Axes = tuple[int, ...]
@@ -57,7 +57,8 @@ def norm(
         return y if offset is None else y + offset, mean, variance
     scale = jnp.ones(channels, x.dtype) if scale is None else scale
     offset = jnp.zeros(channels, x.dtype) if offset is None else offset
-    y, near, rest, variance = normalise_p.bind(x, scale.ravel(), offset.ravel(), axes=axes, epsilon=epsilon)
+    operands = together(x, scale.ravel(), offset.ravel())
+    y, near, rest, variance = normalise_p.bind(*operands, axes=axes, epsilon=epsilon)
     return y, jnp.expand_dims(near + rest, axes), jnp.expand_dims(variance, axes)
 
 

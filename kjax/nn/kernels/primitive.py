@@ -1,6 +1,6 @@
 """How a convolution's three maps become primitives of JAX: bilinear, with rules for vmap and for each platform."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,8 @@ Steps = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 Axes = tuple[int, int]
 Rule = Callable[..., Array]
+VARYING = ("vma", "manual_axis_type")
+"""How versions of JAX call what a type says of devices in `shard_map`."""
 
 
 class Native(NamedTuple):
@@ -45,6 +47,19 @@ class Window(NamedTuple):
         return tuple((n + sum(pad) - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in axes)
 
 
+def together(*arrays: Array) -> Sequence[Array]:
+    """In `shard_map`, operands that all vary over the devices that any of them varies over, as JAX's own do.
+
+    So the gradient of what the devices share is summed over them. JAX has another name for this in every version: a
+    selection, of which XLA keeps nothing, does it in all.
+    """
+    kinds = [[getattr(jax.typeof(x), name, None) for name in VARYING] for x in arrays]
+    if all(kind == kinds[0] for kind in kinds):
+        return arrays
+    cells = [lax.stop_gradient(x).ravel()[0].astype(jnp.float32) for x in arrays if x.size]
+    return [jnp.where(True, x, sum(cells, jnp.float32(0)).astype(x.dtype)) for x in arrays]
+
+
 def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes, native: Native) -> Primitive:
     """A bilinear primitive with a rule for any platform and one for CPU, and one in C for what it takes.
 
@@ -62,13 +77,24 @@ def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes
             return compiled(a, b, **static)
 
     @primitive.def_abstract_eval
-    def shape(a: Array, b: Array, **static: Any) -> Any:
-        return jax.make_jaxpr(partial(run_anywhere, **static))(a, b).out_avals[0]
+    def shape(a: Any, b: Any, **static: Any) -> Any:
+        found = jax.make_jaxpr(partial(run_anywhere, **static))(_plain(a), _plain(b)).out_avals[0]
+        return found.update(**{name: getattr(a, name) for name in VARYING if hasattr(a, name)})
 
     batching.primitive_batchers[primitive] = partial(_batch, primitive, left, right)
-    mlir.register_lowering(primitive, mlir.lower_fun(run_anywhere, multiple_results=False))
+    mlir.register_lowering(primitive, partial(_lower, run_anywhere))
     mlir.register_lowering(primitive, partial(_lower_cpu, cpu, native), platform="cpu")
     return primitive
+
+
+def _plain(aval: Any) -> jax.ShapeDtypeStruct:
+    """The operand on one device: all the maps ask of it, and what is made within them has no other type."""
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
+def _lower(run: Callable, context: Any, a: Any, b: Any, **static: Any) -> Any:
+    context = context.replace(avals_in=[jax.core.ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in])
+    return mlir.lower_fun(run, multiple_results=False)(context, a, b, **static)
 
 
 def _lower_cpu(cpu: Rule, native: Native, context: Any, a: Any, b: Any, **static: Any) -> Any:
@@ -76,7 +102,7 @@ def _lower_cpu(cpu: Rule, native: Native, context: Any, a: Any, b: Any, **static
     shapes = [aval.shape[static["members"] :] for aval in avals]
     wanted = kernels.usable(context) and {aval.dtype for aval in avals} == {jnp.dtype("float32")}
     rule = native.rule if wanted and native.takes(*shapes, static["window"]) else cpu
-    return mlir.lower_fun(partial(_run, rule, _one_by_one), multiple_results=False)(context, a, b, **static)
+    return _lower(partial(_run, rule, _one_by_one), context, a, b, **static)
 
 
 def _run(rule: Rule, mapped: Callable, a: Array, b: Array, *, window: Window, members: bool) -> Array:

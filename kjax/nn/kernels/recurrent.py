@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array, lax
 
+from .primitive import together
+
 Product = Callable[[Array, Array], Array]
 
 
@@ -46,7 +48,8 @@ def recurrence(plan: Plan, weights: Sequence[Array], inputs: Any, states: Any, f
     Returns:
         `(ys, states)`: the outputs with time as the first axis, and the last states.
     """
-    return _recurrence(plan, tuple(weights), inputs, states, fixed, each)
+    leaves, structure = jax.tree.flatten((tuple(weights), inputs, states, fixed, each))
+    return _recurrence(plan, *jax.tree.unflatten(structure, together(*leaves)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -77,7 +77,12 @@ def _batch(
         x if row is None else _join(x, place, row, n) for x, place, row in zip(operands, places, rows, strict=True)
     ]
     ys = primitive.bind(*joined, **static)
-    return [y.reshape(*y.shape[:row], n, -1, *y.shape[row + 1 :]) for y, row in zip(ys, results, strict=True)], results
+    return [_split(y, row, n) for y, row in zip(ys, results, strict=True)], results
+
+
+def _split(y: Array, row: int, n: int) -> Array:
+    """The rows of a vmapped axis of length n apart again."""
+    return y.reshape(*y.shape[:row], n, y.shape[row] // max(n, 1), *y.shape[row + 1 :])
 
 
 def _join(x: Array, place: int | None, row: int, n: int) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from jax import Array
 
 from .conv import Setting, Steps, Window, check_operands, input_grad_p, per_axis
+from .primitive import together
 
 OWNER = "conv_transpose"
 
@@ -45,7 +46,7 @@ def conv_transpose(
     """
     check_operands(OWNER, x, kernel, "filters, channels")
     window = transposed_window(x.shape[1:-1], kernel.shape[:-2], strides, padding, output_padding, dilation)
-    return input_grad_p.bind(x, kernel, window=window, members=False)
+    return input_grad_p.bind(*together(x, kernel), window=window, members=False)
 
 
 def transposed_window(

@@ -125,3 +125,14 @@ def test_transformed_they_give_what_the_rules_in_jax_give(monkeypatch, function)
     plain = jax.jit(lambda *a: function(*a)).lower(*values)
     assert "kjax_" not in plain.as_text()
     assert_near(jax.tree.leaves(got), jax.tree.leaves(plain.compile()(*values)), 1e-5)
+
+
+def test_an_image_of_no_rows_has_a_gradient_of_none():
+    x, kernel = jnp.ones((1, 0, 4, 8)), jnp.ones((3, 3, 8, 16))
+    run = jax.grad(lambda x: conv(x, kernel, padding=((2, 2), (2, 2))).sum())
+    assert run(x).shape == x.shape
+
+
+def test_strides_beyond_what_is_worth_listing_are_left_to_jax():
+    window = make_window("conv", (512, 512), (16, 16), 256, "valid")
+    assert not conv_native.takes_input_grad((1, 2, 2, 8), (16, 16, 8, 8), window)

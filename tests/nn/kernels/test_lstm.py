@@ -224,3 +224,33 @@ def test_other_activations_take_the_plain_loop(change):
     layer = nn.LSTM(2, **change)
     x = jnp.ones((1, 2, 2))
     assert "lstm" not in str(jax.make_jaxpr(layer.apply)(*layer.init(jax.random.key(0), x), x))
+
+
+class Doubled(nn.LSTMCell):
+    """A cell with recurrent weights of its own making."""
+
+    def loop_weights(self, params):
+        return [2 * weight for weight in super().loop_weights(params)]
+
+
+def test_a_subclass_with_other_weights_takes_them():
+    x = jnp.ones((2, 5, 4))
+    ours, plain = nn.RNN(Doubled(3)), nn.RNN(nn.LSTMCell(3))
+    params, state = plain.init(jax.random.key(0), x)
+    name = next(name for name, value in jax.tree_util.tree_leaves_with_path(params) if "recurrent_kernel" in str(name))
+    twice = jax.tree_util.tree_map_with_path(lambda path, a: 2 * a if path == name else a, params)
+    np.testing.assert_allclose(ours.apply(params, state, x)[0], plain.apply(twice, state, x)[0], rtol=1e-6)
+
+
+def test_a_vmapped_loop_of_no_steps_has_its_shapes():
+    states = jnp.ones((3, 2, 4))
+    hs, _ = jax.vmap(lambda h: lstm(jnp.ones((0, 2, 16)), jnp.ones((4, 16)), h, h, None, False))(states)
+    assert hs.shape == (3, 0, 2, 4)
+
+
+def test_frozen_recurrent_weights_cost_no_product():
+    kernel, h = jnp.ones((4, 16)), jnp.ones((2, 4))
+    text = str(
+        jax.make_jaxpr(jax.grad(lambda plus: lstm(plus, kernel, h, h, None, False)[0].sum()))(jnp.ones((5, 2, 16)))
+    )
+    assert "dot_general" not in text and "lstm_reverse" in text

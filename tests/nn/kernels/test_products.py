@@ -191,3 +191,18 @@ for left, right in [("mk", "nk"), ("km", "nk"), ("mk", "kn")]:
 def test_kernels_of_lesser_processors():
     environment = os.environ | {"KJAX_NATIVE": "x86_64_v3"}
     subprocess.run([sys.executable, "-c", LESSER], env=environment, check=True)
+
+
+def test_empty_products_are_zeros():
+    x, kernel = jnp.ones((0, 128, 64)), jnp.ones((64, 128))
+    assert products.chosen("bti,bto->io", (1, 128, 64), (1, 128, 128)) and not products.chosen(
+        "bti,bto->io", (0, 128, 64), (0, 128, 128)
+    )
+    grad = jax.grad(lambda kernel: product("bti,io->bto", x, kernel).sum())(kernel)
+    np.testing.assert_array_equal(grad, np.zeros((64, 128)))
+
+
+def test_sizes_known_to_the_caller_alone_are_exported():
+    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 64"), jnp.float32)
+    exported = jax.export.export(jax.jit(lambda x: product("bi,io->bo", x, jnp.ones((64, 512)))))(x)
+    assert exported.call(jnp.ones((3, 64))).shape == (3, 512)
