@@ -20,6 +20,8 @@ ARRAYS = (Sequence, dict, set, frozenset)
 
 def is_stream(data: Any) -> bool:
     """Whether this gives batches, rather than being the examples: no array, frame, list or dict of them."""
+    if isinstance(data, np.ndarray):
+        return False  # asked at every call of `predict`
     if is_table(data):
         return True
     if isinstance(data, ARRAYS) or any(hasattr(data, name) for name in ("shape", "__array__", "to_numpy", "dtype")):
