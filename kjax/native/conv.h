@@ -17,7 +17,6 @@
 #define HEIGHT 6
 #define EACH_HEIGHT(DO, V) DO(1, V) DO(2, V) DO(3, V) DO(4, V) DO(5, V) DO(6, V)
 #endif
-#define UNROLL _Pragma("clang loop unroll(full)")
 
 /* Images of rows x columns x channels, and the part of one that a task reads: from a row and column on, both of which
  * may lie outside, where there are zeros. */

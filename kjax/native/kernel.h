@@ -23,6 +23,8 @@
 typedef float Vector __attribute__((vector_size(W * 4)));
 typedef float Loose __attribute__((vector_size(W * 4), aligned(4), may_alias));
 
+/* Before a loop of a constant length, so that what it indexes can stay in registers. */
+#define UNROLL _Pragma("clang loop unroll(full)")
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE Vector load(const float *from) { return *(const Loose *)from; }

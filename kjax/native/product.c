@@ -49,20 +49,15 @@ typedef struct {
 /* W rows of W floats, transposed: the halves are interleaved as often as it takes for W rows to become columns. */
 INLINE void transpose(const float *from, int64_t row, float *to, int64_t width) {
   Vector lines[W], next[W];
-#pragma clang loop unroll(full)
-  for (int i = 0; i < W; i++) __builtin_prefetch(from + (i + W) * row), lines[i] = load(from + i * row);
-#pragma clang loop unroll(full)
-  for (int stage = 1; stage < W; stage *= 2) {
-#pragma clang loop unroll(full)
-    for (int i = 0; i < W / 2; i++) {
+  UNROLL for (int i = 0; i < W; i++) __builtin_prefetch(from + (i + W) * row), lines[i] = load(from + i * row);
+  UNROLL for (int stage = 1; stage < W; stage *= 2) {
+    UNROLL for (int i = 0; i < W / 2; i++) {
       next[2 * i] = LOW(lines[i], lines[i + W / 2]);
       next[2 * i + 1] = HIGH(lines[i], lines[i + W / 2]);
     }
-#pragma clang loop unroll(full)
-    for (int i = 0; i < W; i++) lines[i] = next[i];
+    UNROLL for (int i = 0; i < W; i++) lines[i] = next[i];
   }
-#pragma clang loop unroll(full)
-  for (int i = 0; i < W; i++) store(to + i * width, lines[i]);
+  UNROLL for (int i = 0; i < W; i++) store(to + i * width, lines[i]);
 }
 
 static void pack_rest(const float *b, const Axis *n, const Axis *k, int64_t k0, int64_t depth, int64_t n0,
@@ -96,16 +91,12 @@ typedef struct {
 
 INLINE void multiply(const int rows, const int width, const Tile *t) {
   Vector sums[ROWS][WIDTH];
-#pragma clang loop unroll(full)
-  for (int i = 0; i < rows; i++)
-#pragma clang loop unroll(full)
-    for (int j = 0; j < width; j++) sums[i][j] = spread(0);
+  UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int j = 0; j < width; j++) sums[i][j] = spread(0);
   const float *a = t->a, *panel = t->panel;
   const int64_t row = t->row, step = t->step;
-#pragma clang loop unroll(full)
-  for (int i = 0; i < rows; i++)
-#pragma clang loop unroll(full)
-    for (int j = 0; j < width; j++) {
+  UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int j = 0; j < width; j++) {
       __builtin_prefetch(t->c + i * t->c_row + j * W, 1);
       __builtin_prefetch(a + (rows + i) * row + j * W);
     }
@@ -113,19 +104,14 @@ INLINE void multiply(const int rows, const int width, const Tile *t) {
     Vector b[WIDTH];
     __builtin_prefetch(a + AHEAD * step);
     __builtin_prefetch(a + AHEAD * step + rows - 1);
-#pragma clang loop unroll(full)
-    for (int j = 0; j < width; j++) b[j] = load(panel + j * W);
-#pragma clang loop unroll(full)
-    for (int i = 0; i < rows; i++) {
+    UNROLL for (int j = 0; j < width; j++) b[j] = load(panel + j * W);
+    UNROLL for (int i = 0; i < rows; i++) {
       Vector x = spread(a[i * row]);
-#pragma clang loop unroll(full)
-      for (int j = 0; j < width; j++) sums[i][j] += x * b[j];
+      UNROLL for (int j = 0; j < width; j++) sums[i][j] += x * b[j];
     }
   }
-#pragma clang loop unroll(full)
-  for (int i = 0; i < rows; i++)
-#pragma clang loop unroll(full)
-    for (int j = 0; j < width; j++) {
+  UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int j = 0; j < width; j++) {
       float *c = t->c + i * t->c_row + j * W;
       store(c, t->more ? load(c) + sums[i][j] : sums[i][j]);
     }

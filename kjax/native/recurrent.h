@@ -6,7 +6,6 @@
 
 #include "curves.h"
 
-#define UNROLL _Pragma("clang loop unroll(full)")
 #define CHUNK 16
 #if REGISTERS == 32
 #define ROWS 4

@@ -5,12 +5,11 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax import Array
 from jax.interpreters import batching, mlir
 
 from kjax import native
 
-from .primitive import Primitive
+from .primitive import Primitive, run_eagerly
 
 
 def make_either(name: str, plain: Callable, fast: Callable | None = None, takes: Callable | None = None) -> Primitive:
@@ -20,12 +19,7 @@ def make_either(name: str, plain: Callable, fast: Callable | None = None, takes:
     """
     primitive = Primitive(name)
     primitive.multiple_results = True
-    compiled = jax.jit(primitive.bind, static_argnames=("axes", "epsilon", "shape"))
-
-    @primitive.def_impl
-    def eager(*operands: Array, **static: Any) -> list[Array]:
-        with jax.disable_jit(False):
-            return compiled(*operands, **static)
+    run_eagerly(primitive, "axes", "epsilon", "shape")
 
     @primitive.def_abstract_eval
     def shapes(*operands: Any, **static: Any) -> Any:

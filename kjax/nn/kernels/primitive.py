@@ -60,6 +60,16 @@ def together(*arrays: Array) -> Sequence[Array]:
     return [jnp.where(True, x, sum(cells, jnp.float32(0)).astype(x.dtype)) for x in arrays]
 
 
+def run_eagerly(primitive: Primitive, *static: str) -> None:
+    """Outside of a program the primitive is one of its own, under `disable_jit` too; `static` names its settings."""
+    compiled = jax.jit(primitive.bind, static_argnames=static)
+
+    @primitive.def_impl
+    def eager(*operands: Array, **settings: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(*operands, **settings)
+
+
 def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes, native: Native) -> Primitive:
     """A bilinear primitive with a rule for any platform and one for CPU, and one in C for what it takes.
 
@@ -69,12 +79,7 @@ def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes
     """
     primitive = Primitive(name)
     run_anywhere = partial(_run, anywhere, jax.vmap)
-    compiled = jax.jit(primitive.bind, static_argnames=("window", "members"))
-
-    @primitive.def_impl
-    def eager(a: Array, b: Array, **static: Any) -> Array:
-        with jax.disable_jit(False):
-            return compiled(a, b, **static)
+    run_eagerly(primitive, "window", "members")
 
     @primitive.def_abstract_eval
     def shape(a: Any, b: Any, **static: Any) -> Any:

@@ -21,7 +21,7 @@ from jax.interpreters import ad, batching, mlir
 
 from kjax import native
 
-from .primitive import Primitive
+from .primitive import Primitive, run_eagerly
 
 Sizes = tuple[int, ...]
 
@@ -170,13 +170,7 @@ def merged(axes: list[Axis]) -> list[Axis]:
 # --- The primitive ---
 
 product_p = Primitive("product")
-compiled = jax.jit(product_p.bind, static_argnames=("equation", "precision"))
-
-
-@product_p.def_impl
-def eager(a: Array, b: Array, **static: Any) -> Array:
-    with jax.disable_jit(False):
-        return compiled(a, b, **static)
+run_eagerly(product_p, "equation", "precision")
 
 
 @product_p.def_abstract_eval

@@ -12,7 +12,7 @@ from jax.interpreters import ad, batching, mlir
 
 from kjax import native
 
-from .primitive import Primitive
+from .primitive import Primitive, run_eagerly
 
 Rule = Callable[..., Sequence[Array]]
 Axes = Sequence[int | None]
@@ -27,12 +27,7 @@ def make_row_primitive(name: str, plain: Rule, cpu: Rule | None, rows: Axes, res
     """
     primitive = Primitive(name)
     primitive.multiple_results = True
-    compiled = jax.jit(primitive.bind, static_argnames="backwards")
-
-    @primitive.def_impl
-    def eager(*operands: Array, **static: Any) -> Any:
-        with jax.disable_jit(False):
-            return compiled(*operands, **static)
+    run_eagerly(primitive, "backwards")
 
     @primitive.def_abstract_eval
     def shapes(*operands: Any, **static: Any) -> Any:
