@@ -2,8 +2,8 @@
 
 python examples/mnist_cnn.py [--epochs 12] [--seed 0] [--output mnist_cnn.png]
 
-Prints a line per epoch and a table for the documentation, and draws the learning curves. About a minute per epoch
-on two cores.
+Prints a line per epoch and a table for the documentation, and draws the learning curves. About half a minute
+per epoch on two cores.
 """
 
 import argparse
