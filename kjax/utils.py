@@ -67,8 +67,8 @@ def keep_pages() -> bool:
     by itself (`train_on_batch`, or `fit` with a callback for each batch) spends up to a quarter of its time on that:
     83 ms before, 62 after, on two cores. `fit` without such callbacks gains little, for it runs many steps at a
     time. It holds for the whole process, which does not give memory back afterwards: 405 and 646 MB at the peak in
-    two runs, against 372 and 442. So call it only in a program of your own, before anything is computed: JAX's threads must not have
-    begun.
+    two runs, against 372 and 442. So call it only in a program of your own, before anything is computed: JAX's
+    threads must not have begun.
 
     Returns:
         Whether it was done: False elsewhere than on Linux with glibc.
