@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from kjax import feed
-from kjax.data import batch_rows
+from kjax.data import batch_rows, spec
 from kjax.data import rows as examples
 from kjax.feed import Block
 
@@ -82,10 +82,7 @@ class ArraySource:
 
     @property
     def batch(self) -> tuple[Any, ...]:
-        def spec(a: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((self.size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype))
-
-        return jax.tree.map(spec, tuple(self.data))
+        return jax.tree.map(lambda a: spec(a, self.size), tuple(self.data))
 
     def blocks(self, key: Any = None, epoch: int = 0, first: int = 0, pad: bool = True) -> Generator[Block, None, None]:
         rows = batch_rows(self.samples, self.size, self.order(key, epoch), pad)
