@@ -73,6 +73,12 @@ def versions(results: dict[str, Any]) -> dict[str, str]:
     return {name: version for one in found for name, version in one.items()}
 
 
+def misses_on_device(workload: dict[str, Any]) -> bool:
+    """Whether raw JAX is faster on a GPU or TPU by more than is wanted."""
+    found = ratio(workload, YARDSTICK)
+    return found is not None and found.median > DEVICE_TARGET
+
+
 def device_megabytes(workload: dict[str, Any], peer: str) -> float | None:
     """What a peer took at most of a GPU's or TPU's memory."""
     taken = workload["peers"].get(peer, {}).get("device_bytes")

@@ -193,3 +193,7 @@ def test_an_accelerator_has_a_table_of_its_own(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "| Tiny MLP, 64-64-32-10, batch 8192 | bfloat16 | 2.00 (1.00–3.00) |" in text
     assert "NVIDIA X" in text and "| 1.00 (0.500–1.50) | met |" in text and text.rstrip().endswith("| – | 5.00 |")
+    found["peers"]["raw"]["ms"] = [1.0, 1.0]
+    assert figures.misses_on_device(found) and "takes 2.000 times raw JAX" in report.device_notes(
+        {"tiny_mlp@bfloat16": found}
+    )
