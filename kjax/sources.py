@@ -100,7 +100,7 @@ class ArraySource:
         n = self.samples
         if not self.shuffle:
             return np.roll(np.arange(n), -epoch * self.steps * self.size if self._goes_on else 0)
-        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        generator = np.random.default_rng(jax.device_get(jax.random.key_data(key)))
         if self.shuffle == "batch":
             batches = np.array_split(np.arange(n), range(self.batch_size, n, self.batch_size))
             full = [batches[i] for i in generator.permutation(n // self.batch_size)]
