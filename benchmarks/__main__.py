@@ -31,6 +31,9 @@ def parts(options: argparse.Namespace):
     if options.scaling:
         yield from curves(options)
         return
+    if options.calls:
+        yield started(startup.single_calls(options.peers, options.rounds, log))
+        return
     if options.profile:
         yield from profiles(options)
         return
@@ -41,11 +44,15 @@ def parts(options: argparse.Namespace):
         figures = measure.workload(name, options.peers, options.rounds, options.steps, options.check, log)
         yield {"workloads": {name: results.stamped(figures)}}
     if options.startup:
-        measures = startup.all_measures(options.peers, options.rounds, options.steps, log)
-        yield {"startup": {name: results.stamped({"seconds": seconds}) for name, seconds in measures.items()}}
+        yield started(startup.all_measures(options.peers, options.rounds, options.steps, log))
         yield from profiles(options)
     if options.everything:
         yield from curves(options)
+
+
+def started(measures):
+    """The part of the results that measures of `startup` are."""
+    return {"startup": {name: results.stamped({"seconds": seconds}) for name, seconds in measures.items()}}
 
 
 def curves(options: argparse.Namespace):
@@ -77,6 +84,7 @@ def parse() -> argparse.Namespace:
     chosen("--no-check", dest="check", action="store_false", help="do not compare the first losses")
     chosen("--no-startup", dest="startup", action="store_false", help="only training speed, no profiles")
     chosen("--profile", action="store_true", help="only where the time of kjax's steps goes, by kind of operation")
+    chosen("--calls", action="store_true", help="only single calls: predict of one row, train_on_batch")
     chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
     chosen("--accelerator", action="store_true", help="only on a GPU or TPU, with batches that fill it")

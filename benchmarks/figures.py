@@ -106,9 +106,14 @@ class Goal(NamedTuple):
 def startup_goals(measures: dict[str, Any]) -> list[Goal]:
     """Of single calls, the import and the first epoch; of those that were measured."""
     seconds = {name: measure["seconds"] for name, measure in measures.items()}
-    goals = [call_goal(order, seconds.get(order, {})) for order in ("predict", "train_on_batch")]
+    goals = [call_goal(order, seconds.get(in_turns(order), {})) for order in ("predict", "train_on_batch")]
     goals += [import_goal(seconds.get("import", {})), first_epoch_goal(seconds)]
     return [goal for goal in goals if goal]
+
+
+def in_turns(order: str) -> str:
+    """Under what name the calls of kjax and raw JAX in one process are kept."""
+    return f"{order}_in_turns"
 
 
 def call_goal(order: str, seconds: dict[str, list[float]]) -> Goal | None:

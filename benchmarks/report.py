@@ -21,6 +21,11 @@ MEASURES = {
     "first_epoch_cold": ("process start to the end of the first epoch, MNIST MLP", 1, "s"),
     "first_epoch_warm": ("the same, compiled programs cached", 1, "s"),
 }
+TURNS = """\
+Calls are made in a process for each peer, where they take the shorter or the longer of two times as XLA's threads
+happen to be awake. So against the jitted call, below, kjax and raw JAX take turns in one process, in short blocks of
+calls on the same arrays.
+"""
 TITLES = ["", *[info.title for info in PEERS.values()]]
 HOW = f"""# Benchmarks
 
@@ -34,6 +39,7 @@ make bench ARGS="--quick"                         # one workload, two peers, a f
 python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
 python -m benchmarks --scaling                    # the curves
 python -m benchmarks --accelerator                # on a GPU or TPU, which these others leave alone
+python -m benchmarks --calls                      # single calls
 python -m benchmarks --profile                    # where the time of kjax's steps goes
 python -m benchmarks --report-only                # this page again from results.json
 ```
@@ -224,6 +230,7 @@ def startup(measures: dict[str, Any]) -> str:
         rows.append([f"{title}, {unit}", *cells, range_of(to_yardstick(seconds))])
     text = f"Single calls on the network of `{SINGLE_CALLS}`, first epochs on `{FIRST_EPOCH}`: median (least–most).\n"
     text += "Imports and first epochs in fresh processes.\n"
+    text += TURNS
     goals = [[g.title, range_of(g.value), f"{g.limit:g}", verdict(g)] for g in figures.startup_goals(measures)]
     judged = table(["", "", "wanted at most", "target"], goals) if goals else ""
     return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}\n{judged}"

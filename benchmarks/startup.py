@@ -10,24 +10,46 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.client import ROOT, Worker, WorkerError, environment
+from benchmarks.figures import OURS, in_turns
 from benchmarks.measure import PAUSE, TOGETHER, Log, rotated, warmed_up
-from benchmarks.peers import LATENCY, PEERS
+from benchmarks.peers import LATENCY, PEERS, YARDSTICK
 from benchmarks.workloads import find
 
 SINGLE_CALLS, FIRST_EPOCH = "tiny_mlp", "mnist_mlp"
 """The workloads that these measures are taken on."""
-CALLS = 300
+ORDERS = ("predict", "train_on_batch")
+CALLS, BLOCK = 300, 50
+"""How many calls each peer's median is taken over, and how many follow each other where two take turns."""
 TIMED_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 Figures = dict[str, list[float]]
 
 
 def all_measures(peers: Sequence[str], rounds: int, steps: int | None, log: Log) -> dict[str, Any]:
     """Seconds by measure, then by peer, one for each round."""
+    calls = single_calls(peers, rounds, log)
+    return {**calls, "import": imports(peers, rounds, log), **first_epochs(peers, rounds, steps, log)}
+
+
+def single_calls(peers: Sequence[str], rounds: int, log: Log) -> dict[str, Figures]:
+    """Of all peers, each in a process of its own, and of kjax and raw JAX in turns in one."""
     single = [p for p in peers if p in LATENCY]
     with ExitStack() as stack:
         workers, _, _ = warmed_up(stack, SINGLE_CALLS, single, 1, log, TOGETHER)
-        calls = {order: latency(order, workers, rounds, log) for order in ("predict", "train_on_batch")}
-    return {**calls, "import": imports(peers, rounds, log), **first_epochs(peers, rounds, steps, log)}
+        calls = {order: latency(order, workers, rounds, log) for order in ORDERS}
+        worker = workers.get(OURS)
+        return calls | ({in_turns(order): overhead(order, worker, rounds, log) for order in ORDERS} if worker else {})
+
+
+def overhead(order: str, worker: Worker, rounds: int, log: Log) -> Figures:
+    """Median seconds of one call of kjax and of the jitted call of raw JAX, which take turns in kjax's process."""
+    figures: Figures = {OURS: [], YARDSTICK: []}
+    for _ in range(rounds):
+        time.sleep(PAUSE)
+        seconds = worker.ask("in_turns", what=order, other=YARDSTICK, calls=BLOCK)["seconds"]
+        for peer, own in figures.items():
+            own.append(seconds[peer])
+    log(f"{order} in turns: " + ", ".join(f"{peer} {statistics.median(own):.4g} s" for peer, own in figures.items()))
+    return figures
 
 
 def latency(order: str, workers: dict[str, Worker], rounds: int, log: Log) -> Figures:

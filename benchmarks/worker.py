@@ -10,9 +10,11 @@ import dataclasses
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 import traceback
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -23,6 +25,7 @@ from benchmarks.peers import PEERS
 from benchmarks.spec import without_dropout
 
 CHECKED_STEPS = 5
+BLOCKS = 20
 LONGEST = 1.0
 """Seconds that a series of single calls may take."""
 
@@ -85,6 +88,22 @@ def train_on_batch(held: Held, calls: int) -> dict[str, Any]:
     return {"seconds": each(lambda: held.peer.train_on_batch(x, y), calls)}
 
 
+def in_turns(held: Held, what: str, other: str, calls: int) -> dict[str, Any]:
+    """Seconds of a call of this peer and of another one in this process, on the same arrays, in short blocks in turns.
+
+    A call takes 12 or 50 µs as XLA's threads happen to be awake, for minutes on end: in processes of their own, the
+    ratio of two peers says which of them was luckier.
+    """
+    data = held.workload.data(1)[:1] if what == "predict" else held.workload.data(held.workload.batch)
+    both = {held.name: held.built(), other: peers.make(other, held.workload)}
+    run = {name: partial(getattr(peer, what), *data) for name, peer in both.items()}
+    found: dict[str, list[float]] = {name: [] for name in run}
+    for block in range(BLOCKS + 1):
+        for name in list(run)[:: 1 if block % 2 else -1]:
+            found[name].append(statistics.median(each(run[name], calls)))
+    return {"seconds": {name: statistics.median(medians[1:]) for name, medians in found.items()}}  # the first compiles
+
+
 def each(function: Any, calls: int) -> list[float]:
     """How long each call takes; fewer calls where they take over a second together."""
     times = [time.perf_counter()]
@@ -140,7 +159,9 @@ def version_of(package: str) -> str:
     return version({"tensorflow": "tensorflow-cpu"}.get(package, package))
 
 
-ORDERS = {f.__name__: f for f in (check, warm_up, epoch, profile, predict, train_on_batch, peak, memory, versions)}
+ORDERS = {
+    f.__name__: f for f in (check, warm_up, epoch, profile, predict, train_on_batch, in_turns, peak, memory, versions)
+}
 
 
 def answer(held: Held, line: str) -> dict[str, Any]:

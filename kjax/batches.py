@@ -27,9 +27,10 @@ def checked(model: Any, x: Any, y: Any, sample_weight: Any, names: Sequence[str]
     """
     x = model._input(x, names[0])
     model._name_outputs()
-    trainer, keys = model.trainer, model.trainer.output_names
+    trainer = model.trainer
+    keys = trainer.output_names
     if not keys:
-        output = trainer.outputs_of(model._output)[0]
+        output = model._output if hasattr(model._output, "shape") else trainer.outputs_of(model._output)[0]
         y, weight = targets(model, trainer.heads[0], x, y, sample_weight, output, names)
         return (x, y) if weight is None else (x, y, weight)
     shared = not isinstance(sample_weight, dict | list | tuple)
@@ -57,7 +58,9 @@ def targets(
     if weight is not None or not hasattr(x, "shape") or not 0 < x.shape[0] == y.shape[0]:
         arrays.check_lengths(**named_leaves(names[:1], (x,)), **{names[1]: y, "sample_weight": weight})
     if head.loss is not None:
-        losses.check_targets(head.loss, y, (y.shape[0], *output.shape[1:]))
+        shape, fitting = (y.shape[0], *output.shape[1:]), (head, y.shape[1:], y.dtype, output)
+        (losses.check_values if model._fitting == fitting else losses.check_targets)(head.loss, y, shape)
+        model._fitting = fitting
     check_weight(weight, output.shape, model.sample_weight_mode == "temporal")
     return y, weight
 

@@ -53,24 +53,26 @@ class Compiled:
         self.eval_step, self.eval_rows = self._evaluating("eval_step"), self._evaluating("eval_rows", 3)
 
     def _training(self, name: str, *donated: int) -> Callable:
-        function = self._bound(name, donated)
+        log, numbers, function = self.log, self._numbers, self._function(name, donated)
 
         def call(state: TrainState, *args: Any, **options: Any) -> Any:
-            new, *found = function(state.key, with_key(state, None), *args, **options)
+            log.listens()
+            new, *found = function(numbers, state.key, without_key(state), *args, **options)
             return with_key(new, state.key), *found
 
         return call
 
     def _evaluating(self, name: str, *donated: int) -> Callable:
-        function = self._bound(name, donated)
+        log, numbers, function = self.log, self._numbers, self._function(name, donated)
 
         def call(state: TrainState, *args: Any, **options: Any) -> Any:
-            return function(None, with_key(state, None), *args, **options)
+            log.listens()
+            return function(numbers, None, without_key(state), *args, **options)
 
         return call
 
-    def _bound(self, name: str, donated: tuple[int, ...]) -> Callable:
-        return self.log.calls(_method(getattr(Trainer, name), self._structure, donated), self._numbers)
+    def _function(self, name: str, donated: tuple[int, ...]) -> Callable:
+        return _method(getattr(Trainer, name), self._structure, donated)
 
     def sums(self, state: TrainState, batch: Sequence[Any]) -> "Sums":
         """How sums over such batches are kept."""
@@ -150,20 +152,26 @@ def _check_numbers(logs: Logs) -> None:
 def _method(method: Callable, structure: Any, donated: tuple[int, ...]) -> Callable:
     takes, trains = inspect.signature(method), method.__name__.startswith("train")
 
-    def run(numbers: list[Any], key: Any, state: TrainState, *args: Any, **options: Any) -> Any:
-        with tracing(method.__name__, **takes.bind_partial(numbers, state, *args, **options).arguments):
-            found = method(jax.tree.unflatten(structure, numbers), with_key(state, key), *args, **options)
+    def run(numbers: list[Any], key: Any, rest: tuple[Any, ...], *args: Any, **options: Any) -> Any:
+        with tracing(method.__name__, **takes.bind_partial(numbers, with_key(rest, None), *args, **options).arguments):
+            found = method(jax.tree.unflatten(structure, numbers), with_key(rest, key), *args, **options)
         if method.__name__.endswith("_step"):
             _check_numbers(found[1] if trains else found)
-        return (with_key(found[0], None), *found[1:]) if trains else found
+        return (without_key(found[0]), *found[1:]) if trains else found
 
     run.__name__ = method.__name__
     return jax.jit(run, donate_argnums=donated, static_argnames="padded")
 
 
-def with_key(state: TrainState, key: Any) -> TrainState:
-    """The state with another key. It never changes, and would take 10 µs as a result of each step."""
-    return TrainState(state.params, state.state, state.opt_state, state.step, key, state.loss_scale)
+def without_key(state: TrainState) -> tuple[Any, ...]:
+    """All of a state but its key, which never changes and would take 10 µs as a result of each step."""
+    return state.params, state.state, state.opt_state, state.step, state.loss_scale
+
+
+def with_key(rest: tuple[Any, ...], key: Any) -> TrainState:
+    """The state again."""
+    params, state, opt_state, step, loss_scale = rest
+    return TrainState(params, state, opt_state, step, key, loss_scale)
 
 
 @functools.lru_cache(maxsize=KEPT)

@@ -57,12 +57,12 @@ def explained(function: F) -> F:
     ...
     TypeError: <lambda> has no argument 'epoch'. Did you mean 'epochs'?
     """
-    known = [name for name in inspect.signature(function).parameters if name != "self"]
+    known = frozenset(inspect.signature(function).parameters) - {"self"}
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         try:
-            if kwargs:
+            if not known.issuperset(kwargs):
                 refuse_unknown(kwargs, known, function.__name__)
             return function(*args, **kwargs)
         except Exception as error:

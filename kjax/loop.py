@@ -307,22 +307,28 @@ class Pressed:
             raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def interruptible(model: Any) -> Iterator[Any]:
-    """Ctrl-C waits for the step at hand: the yielded function raises it. A second Ctrl-C does not wait.
+class interruptible:
+    """Ctrl-C waits for the step at hand: the function that this gives raises it. A second Ctrl-C does not wait.
 
     Without this, an interrupt could fall between the step, which gives up the old state's memory, and the moment
     when the model takes the new one. There the second one waits, too. Where Ctrl-C does something else than Python's
     default, or nothing, it goes on doing that.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if in_main else None
-    if before is not signal.default_int_handler and not isinstance(before, Pressed):
-        yield lambda: None
-        return
-    pressed = Pressed(model)
-    signal.signal(signal.SIGINT, pressed)
-    try:
-        yield pressed.check
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+    __slots__ = ("before", "pressed")  # no generator, for that would take 3 µs more of each `train_on_batch`
+
+    def __init__(self, model: Any):
+        self.pressed = Pressed(model)
+        self.before: Any = None
+
+    def __enter__(self) -> Callable[[], None]:
+        in_main = threading.get_ident() == threading.main_thread().ident
+        before = signal.getsignal(signal.SIGINT) if in_main else None
+        if before is signal.default_int_handler or isinstance(before, Pressed):
+            self.before = before
+            signal.signal(signal.SIGINT, self.pressed)
+        return self.pressed.check
+
+    def __exit__(self, *_: Any) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)

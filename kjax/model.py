@@ -163,8 +163,9 @@ class Model(Savable, Predictor):
 
     def _name_outputs(self) -> None:
         """Where a loss of one's own names no outputs, the network's outputs do, once they are known."""
-        names = names_in(self._output)
-        if self.trainer.objective is not None and names and not self.trainer.output_names:
+        if self.trainer.objective is None or self.trainer.output_names:
+            return
+        if names := names_in(self._output):
             self._trainer = self.trainer.replace(output_names=names)
 
     # Using it.

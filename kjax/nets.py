@@ -83,7 +83,7 @@ class Shape(tuple):
 
 def on_host(y: Any) -> Any:
     """The outputs as NumPy arrays; a list where there are several, as Keras has it."""
-    if isinstance(y, jax.Array):
+    if hasattr(y, "__array__"):  # faster than to ask whether it is a `jax.Array`
         return np.asarray(y)
     y = jax.tree.map(np.asarray, y)
     return list(y) if isinstance(y, tuple) else y

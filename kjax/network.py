@@ -51,13 +51,20 @@ class Network:
         self._spec: Any = None
         self._output: Any = None
         self._example: tuple[int | None, ...] = ()
+        self._fitting: Any = None  # an output, and the shape and dtype of targets that were found to fit it
         self._paths: list[Path] = []
         self._donors: dict[str, Network] = {}
         self._layer: tuple[Any, Any] = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
-        return {**self.__dict__, "_compiled": None, "_outputs": (None, None, None), "_log": CompileLog()}
+        return {
+            **self.__dict__,
+            "_compiled": None,
+            "_outputs": (None, None, None),
+            "_fitting": None,
+            "_log": CompileLog(),
+        }
 
     @property
     def net(self) -> Layer:

@@ -2,7 +2,7 @@
 
 import contextlib
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -25,13 +25,13 @@ from kjax.supply import NOTHING, Supply, supply
 class Predictor(Network):
     """Predicts, as Keras's models do; the base of `Model`."""
 
-    @property
-    def outputs(self) -> Callable:
-        """`(params, state, x) -> y`, compiled."""
-        net, precision = self.net, self._precision
+    def _forward(self, x: Any) -> Any:
+        """The outputs for a batch that fits, on the device."""
+        state, net, precision = self.state, self.net, self._precision
         if self._outputs[0] is not net or self._outputs[1] is not precision:
-            self._outputs = net, precision, self._log.calls(outputs(net, precision))
-        return self._outputs[2]
+            self._outputs = net, precision, outputs(net, precision)
+        self._log.listens()
+        return self._outputs[2](state.params, state.state, x)
 
     @explained
     def predict(
@@ -61,12 +61,12 @@ class Predictor(Network):
             found = supply(x, steps, False, False, workers, batch_size)
             return self._predict_stream(found, steps, verbose, callbacks)
         batch_size = batch_size or 32
-        x, state = self._input(x), self.state
+        x = self._input(x)
         x = x if steps is None else arrays.cut(x, 0, steps * batch_size)
         n = arrays.check_rows(x)
         size = arrays.power_of_two(n, batch_size)
         if n == size and not callbacks:
-            return on_host(self.outputs(state.params, state.state, x))
+            return on_host(self._forward(x))
         about = {"batch_size": batch_size, "steps": -(-n // size), "samples": n, "verbose": verbose}
         cuts = (arrays.cut(x, start, start + size) for start in range(0, n, size))
         return joined(self._predicted([x] if n == size else cuts, size, Hooks(callbacks, self, "predict", about)))
@@ -87,11 +87,11 @@ class Predictor(Network):
         """The outputs of each batch, those of the padding of a short one too, and how many are real."""
         with hooks.leaving(None):
             hooks.call("on_predict_begin")
-            state, found = self.state, []
+            found = []
             for i, part in enumerate(parts):
                 hooks.call("on_predict_batch_begin", i)
                 n = arrays.rows(part)
-                found.append((self.outputs(state.params, state.state, arrays.pad_rows(part, max(n, size))), n))
+                found.append((self._forward(arrays.pad_rows(part, max(n, size))), n))
                 if hooks.hears("on_predict_batch_end"):
                     hooks.call("on_predict_batch_end", i, logs={"outputs": on_host(arrays.cut(found[-1][0], 0, n))})
             hooks.call("on_predict_end")
@@ -100,8 +100,7 @@ class Predictor(Network):
     @explained
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, of just this size."""
-        x = self._input(x)
-        return on_host(self.outputs(self.state.params, self.state.state, x))
+        return on_host(self._forward(self._input(x)))
 
     @explained
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:

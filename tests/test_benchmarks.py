@@ -95,13 +95,38 @@ def test_a_missed_target_is_told_with_its_ratio():
 
 def test_goals_of_starting_up():
     seconds = {
-        "predict": {"kjax": [1.0, 1.2], "raw": [1.0, 1.0]},
+        "predict": {"kjax": [9.0, 9.0], "raw": [1.0, 1.0]},
+        "predict_in_turns": {"kjax": [1.0, 1.2], "raw": [1.0, 1.0]},
         "import": {"kjax": [0.9], "raw": [0.5]},
         "first_epoch_cold": {"kjax": [3.0], "torch": [2.0], "flax": [5.0]},
         "first_epoch_warm": {"kjax": [1.0], "flax": [4.0]},
     }
     goals = figures.startup_goals({name: {"seconds": s} for name, s in seconds.items()})
     assert [(goal.value.median, goal.met) for goal in goals] == [(1.1, True), (0.4, False), (0.5, True)]
+
+
+class Scripted:
+    """A peer whose calls are counted."""
+
+    def __init__(self, name, calls):
+        self.name, self.calls = name, calls
+
+    def predict(self, x):
+        self.calls.append((self.name, x.shape, x.tobytes()))
+
+    def train_on_batch(self, x, y):
+        self.calls.append((self.name, x.shape, x.tobytes()))
+
+
+@pytest.mark.parametrize(("order", "rows"), [("predict", 1), ("train_on_batch", 32)])
+def test_two_peers_take_turns_on_the_same_arrays(monkeypatch, order, rows):
+    calls = []
+    monkeypatch.setattr(worker.peers, "make", lambda name, workload: Scripted(name, calls))
+    found = worker.in_turns(worker.Held("kjax", WORKLOADS["tiny_mlp"]), order, "raw", calls=3)["seconds"]
+    names = [name for name, *_ in calls]
+    assert found.keys() == {"kjax", "raw"} and all(seconds > 0 for seconds in found.values())
+    assert names[:12] == ["raw"] * 3 + ["kjax"] * 6 + ["raw"] * 3 and names.count("raw") == names.count("kjax")
+    assert len({(shape, data) for _, shape, data in calls}) == 1 and calls[0][1] == (rows, 64)
 
 
 def test_memory_is_compared_with_the_smallest_peer_on_jax():

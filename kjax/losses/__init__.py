@@ -35,6 +35,7 @@ from kjax.losses.registry import get as get
 from kjax.losses.registry import name as name
 from kjax.losses.registry import on_logits as on_logits
 from kjax.losses.targets import check_targets as check_targets
+from kjax.losses.targets import check_values as check_values
 from kjax.losses.targets import match_targets as match_targets
 from kjax.losses.values import categorical_hinge as categorical_hinge
 from kjax.losses.values import cosine_proximity as cosine_proximity

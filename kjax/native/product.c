@@ -16,6 +16,7 @@
 #define TASKS 32
 #define AHEAD 32 /* how many steps ahead memory is asked for what lies in strides, which no processor foresees */
 #define BATCH 4
+#define FEW (1 << 14) /* multiplications that are done before another thread has woken up */
 
 typedef struct {
   int64_t size, a, b, c;
@@ -179,13 +180,38 @@ static void make_part(void *data, int64_t i) {
   for (int64_t part = 0; part < parts; part++) make_panel(p, at, part / p->blocks, part % p->blocks);
 }
 
+/* --- A single row, for which packing would take as long as multiplying --- */
+
+INLINE void row_part(const int width, const float *a, const float *b, float *c, const Axis *k) {
+  Vector sums[4];
+  UNROLL for (int j = 0; j < width; j++) sums[j] = spread(0);
+  for (int64_t i = 0; i < k->size; i++)
+    UNROLL for (int j = 0; j < width; j++) sums[j] += spread(a[i * k->a]) * load(b + i * k->b + j * W);
+  UNROLL for (int j = 0; j < width; j++) store(c + j * W, sums[j]);
+}
+
+static void row_rest(int64_t columns, const float *a, const float *b, float *c, const Axis *k) {
+  float sums[W] = {0};
+  for (int64_t i = 0; i < k->size; i++)
+    for (int64_t j = 0; j < columns; j++) sums[j] += a[i * k->a] * b[i * k->b + j];
+  memcpy(c, sums, columns * 4);
+}
+
+static void make_row(Matrices all, const Axis *n, const Axis *k) {
+  int64_t j = 0;
+  for (; j + 4 * W <= n->size; j += 4 * W) row_part(4, all.a, all.b + j, all.c + j, k);
+  for (; j + W <= n->size; j += W) row_part(1, all.a, all.b + j, all.c + j, k);
+  if (j < n->size) row_rest(n->size - j, all.a, all.b + j, all.c + j, k);
+}
+
 KERNEL(kjax_product) {
   const Axis *axes = (const Axis *)call->sizes, *m = axes + BATCH, *n = m + 1, *k = n + 1;
   int64_t entries = 1;
   for (int i = 0; i < BATCH; i++) entries *= axes[i].size;
+  const Matrices all = {operand(call, 0), operand(call, 1), result(call, 0)};
+  if (entries * m->size == 1 && n->b == 1 && n->size * k->size <= FEW) return make_row(all, n, k);
   const int64_t panels = (n->size + COLUMNS - 1) / COLUMNS, wanted = (TASKS - 1) / (entries * panels) + 1;
   const int64_t blocks = most(1, least(wanted, m->size / (4 * ROWS)));
-  Product product = {{operand(call, 0), operand(call, 1), result(call, 0)}, axes, m, n, k, panels, blocks,
-                     entries >= TASKS};
+  Product product = {all, axes, m, n, k, panels, blocks, entries >= TASKS};
   in_parallel(call, product.whole ? entries : entries * panels * blocks, make_part, &product);
 }

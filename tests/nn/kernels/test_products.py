@@ -12,6 +12,7 @@ from gradients import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kjax
 from kjax.nn.kernels import product, products, tensordot
 
 # name: equation, left operand, right operand, whether the kernel takes it
@@ -29,7 +30,13 @@ CASES = {
     "rows in two places": ("ti,kio->tko", (3, 4), (5, 4, 6), True),
     "sums over two axes": ("tik,iko->to", (3, 4, 5), (4, 5, 6), True),
     "sums over axes in another order": ("tki,iko->to", (3, 4, 5), (5, 4, 6), False),
-    "rows alone": ("bi,i->b", (7, 5), (5,), False),
+    "rows alone": ("bi,i->b", (7, 5), (5,), True),
+    "a row": ("bi,io->bo", (1, 19), (19, 3 * 64 + 37), True),
+    "a short row": ("bi,io->bo", (1, 19), (19, 5), True),
+    "a row in steps": ("bit,io->bot", (1, 19, 1), (19, 37), True),
+    "a row, by x": ("bo,io->bi", (1, 37), (19, 37), True),
+    "a long row": ("bi,io->bo", (1, 300), (300, 70), True),
+    "a single number": ("bi,io->bo", (1, 19), (19, 1), False),
     "no axis in common": ("i,o->io", (7,), (5,), False),
     "empty": ("bi,io->bo", (0, 5), (5, 3), False),
 }
@@ -124,6 +131,10 @@ def test_tensordot_sums_over_several_axes():
     ("equation", "a", "b", "taken"),
     [
         ("bi,io->bo", (256, 64), (64, 64), True),
+        ("bi,io->bo", (1, 64), (64, 64), True),
+        ("bi,io->bo", (2, 64), (64, 64), False),
+        ("bi,io->bo", (1, 784), (784, 512), False),
+        ("bo,io->bi", (1, 64), (64, 64), False),
         ("bi,io->bo", (128, 512), (512, 512), False),
         ("bi,io->bo", (512, 512), (512, 10), False),
         ("bi,bo->io", (128, 512), (128, 10), True),
@@ -138,6 +149,14 @@ def test_the_kernel_takes_what_it_is_faster_at(equation, a, b, taken):
     assert ("kjax_product" in text) == taken
     text = jax.jit(lambda *x: product(equation, *x)).lower(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)).as_text()
     assert "kjax_product" not in text
+
+
+def test_a_row_of_a_small_network_is_so_little_work_for_xla_that_no_other_thread_does_it():
+    net = kjax.nn.Serial([kjax.nn.Dense(64, "relu"), kjax.nn.Dense(32, "relu"), kjax.nn.Dense(10)])
+    x = jnp.ones((1, 64))
+    params, state = net.init(jax.random.key(0), x)
+    run = jax.jit(lambda params, x: net.apply(params, state, x)[0])
+    assert run.lower(params, x).compile().cost_analysis()["flops"] < 1000
 
 
 def test_a_gradient_is_the_kernels_where_the_product_is_not():
