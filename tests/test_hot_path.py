@@ -54,6 +54,23 @@ def test_every_way_to_fetch_is_counted(fetch, fetched):
     assert fetched
 
 
+@pytest.fixture
+def implicit(fetched, monkeypatch):
+    """The shapes of those that were fetched otherwise than by `jax.device_get`, on what kjax takes for a GPU."""
+    found, original = [], jax.device_get
+
+    def device_get(tree):
+        found.extend(fetched)
+        fetched.clear()
+        value = original(tree)
+        fetched.clear()
+        return value
+
+    monkeypatch.setattr(jax, "device_get", device_get)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    return lambda: [*found, *fetched]
+
+
 @pytest.fixture(scope="module")
 def model():
     made = kjax.Sequential([Dense(7, input_shape=(8,)), Dropout(0.5), Dense(3, activation="softmax")])
@@ -97,6 +114,19 @@ def test_nothing_is_moved_or_compiled_that_was_not_asked_for(name, model, fetche
     with jax.transfer_guard_host_to_device("disallow"):
         call(model, x, y)
     assert fetched == wanted and len(model.compile_report()) == compiled
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_fetched_is_asked_for_by_name(name, model, implicit):
+    """JAX's guard refuses everything else on a GPU."""
+    CALLS[name][0](model, *jax.device_put((X, Y)))
+    assert implicit() == []
+
+
+def test_another_way_to_fetch_is_told(implicit):
+    array = jax.device_get(jnp.ones(3)) + jnp.ones(3)
+    assert implicit() == []
+    assert float(array[0]) == 2 and implicit() == [()]
 
 
 def test_only_the_batch_is_sent(model):
