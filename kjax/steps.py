@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.nn import kernels
+
 
 def looped(
     step: Callable, summary: Callable, carry: tuple[Any, Any], data: Any, rows: jax.Array, ends: Sequence[Any],
@@ -50,7 +52,7 @@ def note(logs: dict[str, jax.Array], i: Any, values: dict[str, jax.Array]) -> di
 
 def take_rows(data: Any, rows: jax.Array, padded: bool) -> tuple[Any, Any]:
     """The rows of all arrays, and which of them are real (None for all)."""
-    batch = jax.tree.map(lambda a: a[jnp.maximum(rows, 0)], data)
+    batch = jax.tree.map(lambda a: kernels.take_rows(a, rows), data)
     return batch, rows >= 0 if padded else None
 
 

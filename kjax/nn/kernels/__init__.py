@@ -16,5 +16,6 @@ from .products import tensordot as tensordot
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise
+from .take import take_rows as take_rows
 from .transposed import conv_transpose as conv_transpose
 from .transposed import transposed_window as transposed_window
