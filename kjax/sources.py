@@ -10,6 +10,7 @@ from kjax import feed
 from kjax.data import batch_rows
 from kjax.data import rows as examples
 from kjax.feed import Block
+from kjax.steps import is_hosted
 
 
 class Source(Protocol):
@@ -85,7 +86,7 @@ class ArraySource:
         def spec(a: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self.size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype))
 
-        return jax.tree.map(spec, tuple(self.data))
+        return jax.tree.map(spec, tuple(self.data), is_leaf=is_hosted)
 
     def blocks(self, key: Any = None, epoch: int = 0, first: int = 0, pad: bool = True) -> Generator[Block, None, None]:
         rows = batch_rows(self.samples, self.size, self.order(key, epoch), pad)

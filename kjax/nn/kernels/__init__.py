@@ -7,6 +7,8 @@ from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
+from .hosted import HostArray as HostArray
+from .hosted import hosted as hosted
 from .lstm import lstm as lstm
 from .norm import norm as norm
 from .pool import avg_pool as avg_pool
