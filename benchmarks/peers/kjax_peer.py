@@ -18,7 +18,7 @@ class Peer:
         self.batch = workload.batch
         self.model = kjax.Sequential(network(workload), seed=0)
         self.model.compile(optim.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON), loss(workload))
-        state = self.model.functional().state
+        state = self.model.state
         weights = jax.tree.map(jnp.asarray, kjax_layers.renamed(workload.weights()))
         self.model.load_state(state.replace(params=weights))
 

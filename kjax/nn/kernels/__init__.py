@@ -19,5 +19,8 @@ from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
 from .standardise import standardise as standardise
 from .take import take_rows as take_rows
+from .threefry import is_key as is_key
+from .threefry import quick as quick
+from .threefry import usual as usual
 from .transposed import conv_transpose as conv_transpose
 from .transposed import transposed_window as transposed_window
