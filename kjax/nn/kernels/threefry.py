@@ -1,6 +1,8 @@
 """JAX's default random numbers, bit for bit, with kernels in C for CPU: for what programs do within.
 
-XLA compiles the 20 rounds of Threefry anew for each key that is folded and each array that is drawn.
+XLA compiles the 20 rounds of Threefry anew for each key that is folded and each array that is drawn. First weights of
+64 dense layers took 5.2 s and 240 MB to compile, with kernels 0.25 s and 30 MB; of 3 layers 0.56 s and 72 MB, and 0.15
+s and 22 MB. In training steps, where few keys are folded, they gained nothing.
 """
 
 import functools
@@ -22,8 +24,12 @@ NAME, TAG = "threefry2x32", "fry_c"
 
 
 def quick(key: Any) -> Any:
-    """The same key, of which `jax.random` makes the same numbers by our kernels where it can; of another kind itself."""
-    if not is_key(key) or key.dtype._impl.name != NAME or not jax.config.jax_threefry_partitionable:
+    """The same key, of which `jax.random` makes the same numbers by our kernels; one that is not of Threefry itself.
+
+    It is for use within a program; `usual` turns what is left of it back.
+    """
+    usual_order = getattr(jax.config, "jax_threefry_partitionable", False)
+    if not usual_order or not is_key(key) or key.dtype._impl.name != NAME:
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_ours())
 
