@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from benchmarks import measure, profile, report, results, scaling, startup
+from benchmarks import accelerator, measure, profile, report, results, scaling, startup
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
 
@@ -34,6 +34,9 @@ def parts(options: argparse.Namespace):
     if options.profile:
         yield from profiles(options)
         return
+    if options.accelerator:
+        yield from on_accelerator(options)
+        return
     for name in options.workloads:
         figures = measure.workload(name, options.peers, options.rounds, options.steps, options.check, log)
         yield {"workloads": {name: results.stamped(figures)}}
@@ -49,6 +52,13 @@ def curves(options: argparse.Namespace):
     for axis in scaling.AXES:
         sizes = scaling.along(axis, options.rounds, log, bool(options.steps))
         yield {"scaling": {axis: results.stamped({"sizes": sizes})}}
+
+
+def on_accelerator(options: argparse.Namespace):
+    for network in options.workloads:
+        arguments = options.peers, options.rounds, options.steps, options.check, log
+        for name, figures in accelerator.network(network, *arguments):
+            yield {"accelerator": {name: results.stamped(figures)}}
 
 
 def profiles(options: argparse.Namespace):
@@ -69,6 +79,7 @@ def parse() -> argparse.Namespace:
     chosen("--profile", action="store_true", help="only where the time of kjax's steps goes, by kind of operation")
     chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
+    chosen("--accelerator", action="store_true", help="only on a GPU or TPU, with batches that fill it")
     chosen("--report-only", action="store_true", help="write the report from results.json; measure nothing")
     chosen("--output", type=pathlib.Path, default=HERE / "README.md", help="the report; the other files lie beside it")
     options = parser.parse_args()

@@ -9,6 +9,8 @@ from benchmarks.peers import PEERS, YARDSTICK
 OURS = "kjax"
 BEST_PEER_TARGETS = {"tiny_mlp": 0.8, "mnist_mlp": 0.8, "mnist_cnn": 0.8, "char_gpt": 0.8}
 YARDSTICK_TARGET = 1.05
+DEVICE_TARGET = 1.03
+"""Of the time on a GPU or TPU, over raw JAX's."""
 CALL_TARGET = 1.3
 """Of single calls, over raw JAX's."""
 IMPORT_TARGET = 0.2
@@ -69,6 +71,18 @@ def versions(results: dict[str, Any]) -> dict[str, str]:
     workloads = sorted(results.get("workloads", {}).values(), key=lambda w: w["date"])
     found = [ran.get("versions", {}) for w in workloads for ran in w["peers"].values()]
     return {name: version for one in found for name, version in one.items()}
+
+
+def misses_on_device(workload: dict[str, Any]) -> bool:
+    """Whether raw JAX is faster on a GPU or TPU by more than is wanted."""
+    found = ratio(workload, YARDSTICK)
+    return found is not None and found.median > DEVICE_TARGET
+
+
+def device_megabytes(workload: dict[str, Any], peer: str) -> float | None:
+    """What a peer took at most of a GPU's or TPU's memory."""
+    taken = workload["peers"].get(peer, {}).get("device_bytes")
+    return taken / 2**20 if taken else None
 
 
 def memory(results: dict[str, Any]) -> dict[str, dict[str, float]]:

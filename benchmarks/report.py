@@ -6,12 +6,12 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import figures, picture, profile
+from benchmarks import accelerator, figures, picture, profile
 from benchmarks.figures import OURS, Spread
 from benchmarks.measure import TOLERANCE, same_work
 from benchmarks.peers import PEERS, YARDSTICK
 from benchmarks.startup import FIRST_EPOCH, SINGLE_CALLS
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, find
 
 NOTES = pathlib.Path(__file__).with_name("notes.toml")
 MEASURES = {
@@ -33,6 +33,7 @@ make bench                                        # without the scaling curves
 make bench ARGS="--quick"                         # one workload, two peers, a few minutes
 python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
 python -m benchmarks --scaling                    # the curves
+python -m benchmarks --accelerator                # on a GPU or TPU, which these others leave alone
 python -m benchmarks --profile                    # where the time of kjax's steps goes
 python -m benchmarks --report-only                # this page again from results.json
 ```
@@ -70,6 +71,8 @@ def write(path: pathlib.Path, results: dict[str, Any]) -> None:
         parts.append(profiles(results["profiles"]))
     if results.get("startup"):
         parts.append(startup(results["startup"]))
+    if results.get("accelerator"):
+        parts.append(on_accelerator(results["accelerator"]))
     if results.get("scaling"):
         picture.scaling(path.with_name("scaling.png"), results["scaling"])
         parts.append(scaling(results["scaling"]))
@@ -82,7 +85,7 @@ def ordered(workloads: dict[str, Any]) -> dict[str, Any]:
 
 
 def conditions(results: dict[str, Any]) -> str:
-    measured = [one for part in results.values() for one in part.values()]
+    measured = [one for part, found in results.items() if part != "accelerator" for one in found.values()]
     days = sorted({one["date"] for one in measured})
     machines = sorted({described(m["machine"]) for m in measured})
     versions = ", ".join(f"{name} {version}" for name, version in sorted(figures.versions(results).items()))
@@ -224,6 +227,53 @@ def startup(measures: dict[str, Any]) -> str:
     goals = [[g.title, range_of(g.value), f"{g.limit:g}", verdict(g)] for g in figures.startup_goals(measures)]
     judged = table(["", "", "wanted at most", "target"], goals) if goals else ""
     return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}\n{judged}"
+
+
+def on_accelerator(found: dict[str, Any]) -> str:
+    """Both precisions of each network on a GPU or TPU."""
+    names = [f"{name}@{precision}" for name in WORKLOADS for precision in accelerator.PRECISIONS]
+    told = {name: found[name] for name in names if name in found}
+    header = ["", "", *[PEERS[p].title for p in accelerator.PEERS], "kjax / raw JAX", "target", "kjax / best peer"]
+    rows = table([*header, "share of peak", "MB, kjax", "MB, raw JAX"], [device_row(n, told) for n in told])
+    return f"## On an accelerator\n\n{about_accelerator(told)}\n{rows}\n{device_notes(told)}"
+
+
+def about_accelerator(told: dict[str, Any]) -> str:
+    chips = " and ".join(sorted({w["device"] for w in told.values()}))
+    hosts = " and ".join(sorted({described(w["machine"]) for w in told.values()}))
+    days = " to ".join(sorted({min(w["date"] for w in told.values()), max(w["date"] for w in told.values())}))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(figures.versions({"workloads": told}).items()))
+    return f"""Measured on {days}; {chips}; {hosts}. {versions}.
+Milliseconds per step, median (least–most), of batches that fill the chip; the data lies on it for all. Raw JAX's
+step is sent the numbers of its rows and gathers them itself. float32 products are rounded to TF32 by all, JAX's
+default; bfloat16 is mixed: weights, norms, softmax, losses and Adam are float32. The share of peak is that of a
+product of two {accelerator.PEAK_SIZE}×{accelerator.PEAK_SIZE} matrices in the same precision, the best of the run. \
+Wanted: at most {figures.DEVICE_TARGET} times raw JAX.
+"""
+
+
+def device_row(name: str, told: dict[str, Any]) -> list[str]:
+    workload, precision = told[name], find(name).precision
+    peak = max(w["peak_flops"] for other, w in told.items() if find(other).precision == precision)
+    cells = [cell(workload, peer) for peer in accelerator.PEERS]
+    ratio, share = figures.ratio(workload, YARDSTICK), figures.share_of_peak({**workload, "peak_flops": peak}, OURS)
+    best = range_of(figures.ratio(workload, figures.best_peer(workload)))
+    taken = [figures.device_megabytes(workload, peer) for peer in (OURS, YARDSTICK)]
+    judged = [range_of(ratio), "missed" if figures.misses_on_device(workload) else "met", best]
+    shown = ["–" if share is None else f"{share:.0%}", *["–" if t is None else number(t) for t in taken]]
+    return [find(name).title, precision, *cells, *judged, *shown]
+
+
+def device_notes(told: dict[str, Any]) -> str:
+    """Where raw JAX is faster by more than is wanted: by how much, and why."""
+    known = tomllib.loads(NOTES.read_text())
+    missed = {name: figures.ratio(w, YARDSTICK) for name, w in told.items() if figures.misses_on_device(w)}
+    return "".join(
+        f"- **{find(name).title}** in {find(name).precision} takes {ratio.median:.3f} times raw JAX, wanted "
+        f"{figures.DEVICE_TARGET}. {known.get(name, '').strip()}\n"
+        for name, ratio in missed.items()
+        if ratio
+    )
 
 
 def to_yardstick(seconds: dict[str, list[float]]) -> Spread | None:

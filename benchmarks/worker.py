@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers, workloads
+from benchmarks.peers import PEERS
 from benchmarks.spec import without_dropout
 
 CHECKED_STEPS = 5
@@ -93,26 +94,50 @@ def each(function: Any, calls: int) -> list[float]:
     return np.diff(times).tolist()
 
 
-def peak(held: Held, size: int = 2048, repeats: int = 5) -> dict[str, Any]:
-    """What the machine gives in float32 matrix products, in operations per second: the best of some."""
+def peak(held: Held, size: int = 2048, dtype: str = "float32", repeats: int = 5) -> dict[str, Any]:
+    """What the machine gives in matrix products, in operations per second: the best of some."""
     import jax
     import jax.numpy as jnp
 
-    a = jnp.asarray(np.random.default_rng(0).random((size, size), dtype=np.float32))
+    a = jnp.asarray(np.random.default_rng(0).random((size, size), dtype=np.float32)).astype(dtype)
     product = jax.jit(jnp.matmul)
-    seconds = each(lambda: jax.block_until_ready(product(a, a)), repeats + 1)
-    return {"flops": 2 * size**3 / min(seconds[1:]), "device": jax.devices()[0].device_kind}
+    jax.block_until_ready(product(a, a))  # compiled
+    seconds = each(lambda: jax.block_until_ready(product(a, a)), repeats)
+    return {"flops": 2 * size**3 / min(seconds), "device": jax.devices()[0].device_kind}
 
 
 def memory(held: Held) -> dict[str, Any]:
-    """The largest resident memory so far, in bytes."""
+    """The largest resident memory so far, in bytes, and that of the device where it has its own."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    own = {"device_bytes": taken} if (taken := device_bytes(held.name)) else {}
+    return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, **own}
+
+
+def device_bytes(name: str) -> int:
+    """The most that was taken of the memory of a GPU or TPU; 0 without one."""
+    if "torch" in PEERS[name].packages:
+        import torch
+
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if not PEERS[name].on_jax:
+        return 0
+    import jax
+
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
 
 
 def versions(held: Held) -> dict[str, Any]:
     """Of the packages that count for this peer."""
-    return {name: version({"tensorflow": "tensorflow-cpu"}.get(name, name)) for name in peers.PEERS[held.name].packages}
+    return {name: version_of(name) for name in PEERS[held.name].packages}
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package; kjax's own is that of the sources beside this."""
+    if package == "kjax":
+        import kjax
+
+        return kjax.__version__
+    return version({"tensorflow": "tensorflow-cpu"}.get(package, package))
 
 
 ORDERS = {f.__name__: f for f in (check, warm_up, epoch, profile, predict, train_on_batch, peak, memory, versions)}

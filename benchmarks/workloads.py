@@ -26,6 +26,7 @@ class Workload:
         steps: of one measurement, so many that it takes a second or two.
         vocabulary: inputs are integers below it; 0 where they are floats.
         per_step: whether each place of a sequence has a target of its own.
+        precision: what is computed in, "float32" or "bfloat16"; weights, normalisation and losses are float32.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Workload:
     steps: int
     vocabulary: int = 0
     per_step: bool = False
+    precision: str = "float32"
 
     def data(self, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Random inputs and targets."""
@@ -117,10 +119,31 @@ WORKLOADS = {
 }
 
 
+FILLING = {
+    "tiny_mlp": (8192, 128),
+    "mnist_mlp": (8192, 128),
+    "mnist_cnn": (4096, 32),
+    "cifar_cnn": (4096, 32),
+    "resnet20": (2048, 24),
+    "imdb_lstm": (1024, 64),
+    "char_gpt": (1024, 48),
+}
+"""Batch and steps on an accelerator: batches that fill it."""
+
+
 def find(name: str) -> Workload:
-    """A workload by its name, or one of `scaled`, named like "width=512"."""
-    axis, _, size = name.partition("=")
-    return scaled(axis, int(size)) if size else WORKLOADS[name]
+    """A workload by its name, one of `scaled`, named like "width=512", or one of `filling`, like "resnet20@float32"."""
+    base, _, precision = name.partition("@")
+    axis, _, size = base.partition("=")
+    return filling(base, precision) if precision else scaled(axis, int(size)) if size else WORKLOADS[name]
+
+
+def filling(name: str, precision: str) -> Workload:
+    """The same network for an accelerator."""
+    batch, steps = FILLING[name]
+    network = WORKLOADS[name].title.rpartition(", batch")[0]
+    title = f"{network}, batch {batch}"
+    return dataclasses.replace(WORKLOADS[name], title=title, batch=batch, steps=steps, precision=precision)
 
 
 @functools.cache

@@ -113,6 +113,11 @@ def rows(tree: Any) -> int:
     return jax.tree.leaves(tree)[0].shape[0]
 
 
+def spec(array: Any, n: int) -> jax.ShapeDtypeStruct:
+    """What `n` rows of an array are on the device: without the 64-bit mode, float64 is float32 there."""
+    return jax.ShapeDtypeStruct((n, *array.shape[1:]), jax.dtypes.canonicalize_dtype(array.dtype))
+
+
 def cut(tree: Any, start: int, stop: int) -> Any:
     """Some examples of all arrays."""
     return jax.tree.map(lambda a: a[start:stop], tree)

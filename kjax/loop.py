@@ -236,7 +236,7 @@ def _train(
 ) -> None:  # fmt: skip
     """What is left of an epoch, or up to where a callback stops it; leaves the means over it in `run.logs`."""
     if run.step == 0:
-        run.began = int(model.state.step)
+        run.began = int(jax.device_get(model.state.step))
         hooks.call("on_epoch_begin", run.epoch)
     key = jax.random.fold_in(model.state.key, jax.device_put(np.uint32(run.began)))
     number, notes = run.epoch - run.plan.initial_epoch, hooks.notes("train")

@@ -222,7 +222,7 @@ class Network:
     def _build_for(self, x: Any) -> None:
         if open_shapes(self.net):
             self._check_input(x, "x")
-        self._build(jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), x))
+        self._build(jax.tree.map(lambda a: arrays.spec(a, 1), x))
 
     # Which weights are trained.
 

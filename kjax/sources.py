@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from kjax import feed
-from kjax.data import batch_rows
+from kjax.data import batch_rows, spec
 from kjax.data import rows as examples
 from kjax.feed import Block
 from kjax.steps import is_hosted
@@ -83,10 +83,7 @@ class ArraySource:
 
     @property
     def batch(self) -> tuple[Any, ...]:
-        def spec(a: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((self.size, *a.shape[1:]), jax.dtypes.canonicalize_dtype(a.dtype))
-
-        return jax.tree.map(spec, tuple(self.data), is_leaf=is_hosted)
+        return jax.tree.map(lambda a: spec(a, self.size), tuple(self.data), is_leaf=is_hosted)
 
     def blocks(self, key: Any = None, epoch: int = 0, first: int = 0, pad: bool = True) -> Generator[Block, None, None]:
         rows = batch_rows(self.samples, self.size, self.order(key, epoch), pad)
@@ -104,7 +101,7 @@ class ArraySource:
         n = self.samples
         if not self.shuffle:
             return np.roll(np.arange(n), -epoch * self.steps * self.size if self._goes_on else 0)
-        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        generator = np.random.default_rng(jax.device_get(jax.random.key_data(key)))
         if self.shuffle == "batch":
             batches = np.array_split(np.arange(n), range(self.batch_size, n, self.batch_size))
             full = [batches[i] for i in generator.permutation(n // self.batch_size)]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kjax.data import rows
+from kjax.data import rows, spec
 from kjax.feed import Block
 from kjax.reader import Reader
 from kjax.supply import NOTHING, Supply, is_table
@@ -60,14 +60,11 @@ class StreamSource:
             raise ValueError(f"{name} gives no batch{used}")
         first = said(prepare, raw, f"the first batch of {self._label}")
         self.size = rows(first)
-        self.batch = jax.tree.map(self._spec, first)
+        self.batch = jax.tree.map(lambda array: spec(array, self.size), first)
         self.steps = supply.length if steps is None else steps
         self.even = self._is_even()
         self.ended = False
         self._reader: Reader | None = None
-
-    def _spec(self, array: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((self.size, *array.shape[1:]), jax.dtypes.canonicalize_dtype(array.dtype))
 
     def _is_even(self) -> bool:
         if self._supply.even is not None:

@@ -1,12 +1,16 @@
-"""The benchmark's own arithmetic, on figures made up; no peer is needed and nothing is timed."""
+"""The benchmark's own arithmetic, on figures made up; nothing is timed, and no peer but raw JAX is needed."""
 
+import dataclasses
+
+import jax
 import pytest
 
-from benchmarks import figures, measure, profile, report, results
+from benchmarks import accelerator, figures, measure, profile, report, results, worker
 from benchmarks.client import environment
 from benchmarks.peers import PEERS
+from benchmarks.spec import without_dropout
 from benchmarks.startup import cache
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, find
 
 PROGRAM = """HloModule jit_train
 
@@ -165,3 +169,31 @@ def test_curves_are_drawn_where_a_peer_is_missing_at_a_size(tmp_path):
     axis = results.stamped({"sizes": {"8": {"kjax": one, "raw": one}, "64": {"kjax": one}}})
     report.write(tmp_path / "README.md", {"scaling": {"width": axis}})
     assert "| 64 | 1.50 | – | 0.50 | – | 256 | – |" in (tmp_path / "README.md").read_text()
+
+
+def test_raw_jax_and_kjax_do_the_same_work_in_both_precisions():
+    for precision in accelerator.PRECISIONS:
+        own = dataclasses.replace(find(f"mnist_mlp@{precision}"), batch=8, spec=without_dropout(find("mnist_mlp").spec))
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            found = {peer: worker.check(worker.Held(peer, own))["losses"] for peer in ("kjax", "raw")}
+        assert measure.same_work(found, "kjax")
+        assert not measure.same_work({**found, "kjax": [1.01 * loss for loss in found["kjax"]]}, "kjax")
+
+
+def test_a_network_for_an_accelerator_is_the_same_with_another_batch():
+    own = find("resnet20@bfloat16")
+    assert (own.spec, own.precision) == (WORKLOADS["resnet20"].spec, "bfloat16")
+    assert own.title == f"ResNet-20, CIFAR shape, batch {own.batch}" and own.batch > WORKLOADS["resnet20"].batch
+
+
+def test_an_accelerator_has_a_table_of_its_own(tmp_path):
+    found = workload(kjax=[1.0, 3.0], raw=[2.0, 2.0], torch=[2.0, 3.0]) | {"device": "NVIDIA X"}
+    found["peers"]["raw"]["device_bytes"] = 5 * 2**20
+    report.write(tmp_path / "README.md", {"accelerator": {"tiny_mlp@bfloat16": results.stamped(found)}})
+    text = (tmp_path / "README.md").read_text()
+    assert "| Tiny MLP, 64-64-32-10, batch 8192 | bfloat16 | 2.00 (1.00–3.00) |" in text
+    assert "NVIDIA X" in text and "| 1.00 (0.500–1.50) | met |" in text and text.rstrip().endswith("| – | 5.00 |")
+    found["peers"]["raw"]["ms"] = [1.0, 1.0]
+    assert figures.misses_on_device(found) and "takes 2.000 times raw JAX" in report.device_notes(
+        {"tiny_mlp@bfloat16": found}
+    )

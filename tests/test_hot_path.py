@@ -19,22 +19,24 @@ X, Y = np.random.default_rng(0).random((96, 8), np.float32), np.arange(96, dtype
 @pytest.fixture
 def fetched(monkeypatch):
     """The shapes of the arrays that were fetched from the device, in order."""
-    found = []
+    found, fetching = [], []
 
-    def count(owner, name):
-        original = getattr(owner, name)
+    def counted(original):
+        def fetch(array, *args, **options):
+            if not isinstance(array, jax.Array) or fetching:  # on a GPU one way calls another
+                return original(array, *args, **options)
+            found.append(array.shape)
+            fetching.append(array)
+            try:
+                return original(array, *args, **options)
+            finally:
+                fetching.clear()
 
-        def counted(array, *args, **options):
-            if isinstance(array, jax.Array):
-                found.append(array.shape)
-            return original(array, *args, **options)
-
-        monkeypatch.setattr(owner, name, counted)
+        return fetch
 
     for owner, name in ((np, "asarray"), (np, "array"), (ArrayImpl, "item"), (ArrayImpl, "tolist")):
-        count(owner, name)
-    value = ArrayImpl._value.fget
-    monkeypatch.setattr(ArrayImpl, "_value", property(lambda array: (found.append(array.shape), value(array))[1]))
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    monkeypatch.setattr(ArrayImpl, "_value", property(counted(ArrayImpl._value.fget)))
     return found
 
 

@@ -8,22 +8,26 @@ import numpy as np
 
 import kjax
 from benchmarks.peers import kjax_layers
+from benchmarks.peers.placing import on_accelerator
 from benchmarks.spec import walk
 from benchmarks.workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Workload
 from kjax import losses, optim
+
+PRECISIONS = {"float32": None, "bfloat16": "mixed_bfloat16"}
 
 
 class Peer:
     def __init__(self, workload: Workload):
         self.batch = workload.batch
         self.model = kjax.Sequential(network(workload), seed=0)
-        self.model.compile(optim.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON), loss(workload))
+        adam = optim.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
+        self.model.compile(adam, loss(workload), precision=PRECISIONS[workload.precision])
         state = self.model.state
         weights = jax.tree.map(jnp.asarray, kjax_layers.renamed(workload.weights()))
         self.model.load_state(state.replace(params=weights))
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> Any:
-        return x, y
+        return on_accelerator(x, y)
 
     def epoch(self, data: Any, shuffle: bool = True) -> float:
         return self.model.fit(*data, batch_size=self.batch, verbose=0, shuffle=shuffle).history["loss"][-1]

@@ -1,4 +1,4 @@
-"""The layers of `benchmarks.spec` as plain functions of JAX."""
+"""The layers of `benchmarks.spec` as plain functions of JAX; means, norms and softmax in float32 at least."""
 
 from typing import Any
 
@@ -65,12 +65,13 @@ def normed(p, number, x, stride=1):
 
 
 def normalise(x, gamma, beta, axes):
-    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    return (x - mean) * lax.rsqrt(variance + NORM_EPSILON) * gamma + beta
+    wide = x.astype(jnp.float32)
+    mean, variance = wide.mean(axes, keepdims=True), wide.var(axes, keepdims=True)
+    return ((wide - mean) * lax.rsqrt(variance + NORM_EPSILON) * gamma + beta).astype(x.dtype)
 
 
 def average(p, x, key):
-    return x.mean((1, 2))
+    return x.mean((1, 2), dtype=jnp.float32).astype(x.dtype)
 
 
 def embedding(p, x, key, rows, width):
@@ -90,7 +91,7 @@ def lstm(p, x, key, units):
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
 
-    start = jnp.zeros((len(x), units))
+    start = jnp.zeros((len(x), units), x.dtype)
     return lax.scan(step, (start, start), projected)[0][0]
 
 
@@ -105,7 +106,7 @@ def attention(p, x, heads):
     q, k, v = (a.reshape(*a.shape[:2], heads, -1) for a in jnp.split(x @ p["kernel_qkv"] + p["bias_qkv"], 3, -1))
     scores = jnp.einsum("bthd,bshd->bhts", q, k) / jnp.sqrt(q.shape[-1])
     causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    shares = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf))
+    shares = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf).astype(jnp.float32)).astype(x.dtype)
     y = jnp.einsum("bhts,bshd->bthd", shares, v).reshape(x.shape)
     return y @ p["kernel_out"] + p["bias_out"]
 

@@ -1,6 +1,7 @@
 """JAX without a framework, written by hand: the yardstick of what a framework adds.
 
-One jitted step per batch, its state donated, a loop over shuffled batches on the host, XLA's own lowerings.
+One jitted step per batch, its state donated, a loop over shuffled batches on the host, XLA's own lowerings. On an
+accelerator the data lies on it, and a step is sent the numbers of its rows.
 """
 
 from functools import partial
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.peers.placing import on_accelerator
 from benchmarks.peers.raw_layers import apply
 from benchmarks.workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Workload
 
@@ -20,20 +22,24 @@ class Peer:
         params = jax.tree.map(jnp.asarray, workload.weights())
         zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
         self.state = params, *zeros, jnp.int32(0)
-        self.step = jax.jit(partial(train_step, workload.spec), donate_argnums=0)
+        self.step = jax.jit(partial(train_step, workload), donate_argnums=0)
+        self.step_on_rows = jax.jit(partial(train_step_on_rows, workload), donate_argnums=0)
         self.forward = jax.jit(lambda params, x: apply(workload.spec, params, x, None))
         self.generator = np.random.default_rng(0)
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> Any:
-        return x, y
+        return on_accelerator(x, y)
 
     def epoch(self, data: Any, shuffle: bool = True) -> float:
         x, y = data
-        order = self.generator.permutation(len(x)) if shuffle else np.arange(len(x))
+        order = (self.generator.permutation(len(x)) if shuffle else np.arange(len(x))).astype(np.int32)
         losses = []
         for start in range(0, len(x), self.batch):
             rows = order[start : start + self.batch]
-            self.state, loss = self.step(self.state, x[rows], y[rows])
+            if isinstance(x, jax.Array):
+                self.state, loss = self.step_on_rows(self.state, x, y, rows)
+            else:
+                self.state, loss = self.step(self.state, x[rows], y[rows])
             losses.append(loss)
         return float(np.mean(jax.device_get(losses)))
 
@@ -45,11 +51,28 @@ class Peer:
         return float(loss)
 
 
-def train_step(spec: Any, state: Any, x: Any, y: Any) -> Any:
+def train_step_on_rows(workload: Workload, state: Any, x: Any, y: Any, rows: Any) -> Any:
+    return train_step(workload, state, x[rows], y[rows])
+
+
+def train_step(workload: Workload, state: Any, x: Any, y: Any) -> Any:
     params, m, v, step = state
     key = jax.random.fold_in(jax.random.key(0), step)
-    loss, grads = jax.value_and_grad(lambda p: mean_loss(apply(spec, p, x, key), y))(params)
+    loss, grads = jax.value_and_grad(partial(loss_of, workload))(params, x, y, key)
     return (*adam(params, m, v, step + 1, grads), step + 1), loss
+
+
+def loss_of(workload: Workload, params: Any, x: Any, y: Any, key: Any) -> Any:
+    if workload.precision == "bfloat16":
+        params = {layer: {name: rounded(name, a) for name, a in own.items()} for layer, own in params.items()}
+        x = rounded("x", x)
+    return mean_loss(apply(workload.spec, params, x, key).astype(jnp.float32), y)
+
+
+def rounded(name: str, a: Any) -> Any:
+    """In bfloat16, but for the params of norms and integers."""
+    keeps = name.startswith(("gamma", "beta")) or a.dtype != jnp.float32
+    return a if keeps else a.astype(jnp.bfloat16)
 
 
 def mean_loss(logits: Any, y: Any) -> Any:

@@ -14,6 +14,7 @@ from benchmarks.peers.channels import images
 from benchmarks.workloads import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Workload
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+torch.set_float32_matmul_precision("high" if DEVICE.type == "cuda" else "highest")  # TF32 there, as JAX does
 
 
 class Peer:
@@ -40,7 +41,9 @@ class Peer:
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         self.optimizer.zero_grad()
-        loss = self.loss(self.model(x), y)
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=self.workload.precision == "bfloat16"):
+            logits = self.model(x)
+        loss = self.loss(logits.float(), y)
         loss.backward()
         self.optimizer.step()
         return loss.detach()
