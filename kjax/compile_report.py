@@ -247,14 +247,19 @@ def signature(arguments: dict[str, Any]) -> Signature:
     for name, value in arguments.items():
         parts = zip(DATA, value, strict=False) if name in ("batch", "data") else [(name, value)]
         for part, tree in parts:
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_array):
                 found[NAMES.get(part, part) + jax.tree_util.keystr(path)] = spec(leaf)
     return found
 
 
+def is_array(tree: Any) -> bool:
+    """Whether this is an array, if one of several pieces (`kernels.HostArray`)."""
+    return hasattr(tree, "shape")
+
+
 def spec(leaf: Any) -> Any:
     """What a leaf is to the compiler."""
-    if not hasattr(leaf, "shape"):
+    if not is_array(leaf):
         return Setting(leaf, leaf)
     return Spec(leaf.dtype.name, leaf.shape, getattr(leaf, "weak_type", False))
 

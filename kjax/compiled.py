@@ -18,6 +18,7 @@ from kjax.compile_report import CompileLog, Setting, tracing
 from kjax.dtypes import widened
 from kjax.frozen import is_int
 from kjax.heads import predict as predicted
+from kjax.nn import kernels
 from kjax.nn.container import Container
 from kjax.nn.layer import Layer, like
 from kjax.nn.mask import plain
@@ -232,7 +233,7 @@ def _init(net: Layer, structure: Any, impl: str, inputs: Any) -> Callable:
     def init(numbers: list[Any], seed: Any, x: Any) -> TrainState:
         key = jax.random.key(seed, impl=impl) if seed.ndim == 0 and seed.dtype == jnp.uint32 else seed
         with tracing("init", key=key):
-            return fresh_state(net, jax.tree.unflatten(structure, numbers), key, x)
+            return kernels.usual(fresh_state(net, jax.tree.unflatten(structure, numbers), kernels.quick(key), x))
 
     return jax.jit(init)
 

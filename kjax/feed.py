@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from kjax.data import is_mapped, narrowed
+from kjax.nn import kernels
 
 CHUNK_BYTES = 64 * 2**20
 """The size of a chunk of data that does not stay on the device; three of them are in memory at a time."""
@@ -28,10 +29,15 @@ class Block(NamedTuple):
 
 
 def place(data: Sequence[Any]) -> Sequence[Any]:
-    """The data on the device, or as it is where it is to come in chunks: too large, or a memory-mapped file."""
+    """The data on the device, or as it is where it is to come in chunks: too large, or a memory-mapped file.
+
+    Where the CPU is the device, large arrays of NumPy stay where they are, as `HostArray`.
+    """
     arrays = jax.tree.leaves(data)
     size = sum(a.nbytes for a in arrays)
-    return data if any(map(is_mapped, arrays)) or size > memory() // 2 else jax.device_put(data)
+    if any(map(is_mapped, arrays)) or size > memory() // 2:
+        return data
+    return jax.device_put(jax.tree.map(kernels.hosted, data))
 
 
 def memory() -> int:

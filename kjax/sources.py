@@ -10,6 +10,7 @@ from kjax import feed
 from kjax.data import batch_rows, spec
 from kjax.data import rows as examples
 from kjax.feed import Block
+from kjax.steps import is_hosted
 
 
 class Source(Protocol):
@@ -82,7 +83,7 @@ class ArraySource:
 
     @property
     def batch(self) -> tuple[Any, ...]:
-        return jax.tree.map(lambda a: spec(a, self.size), tuple(self.data))
+        return jax.tree.map(lambda a: spec(a, self.size), tuple(self.data), is_leaf=is_hosted)
 
     def blocks(self, key: Any = None, epoch: int = 0, first: int = 0, pad: bool = True) -> Generator[Block, None, None]:
         rows = batch_rows(self.samples, self.size, self.order(key, epoch), pad)

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kjax.nn import kernels
+
 
 def looped(
     step: Callable, summary: Callable, carry: tuple[Any, Any], data: Any, rows: jax.Array, ends: Sequence[Any],
@@ -50,8 +52,16 @@ def note(logs: dict[str, jax.Array], i: Any, values: dict[str, jax.Array]) -> di
 
 def take_rows(data: Any, rows: jax.Array, padded: bool) -> tuple[Any, Any]:
     """The rows of all arrays, and which of them are real (None for all)."""
-    batch = jax.tree.map(lambda a: a[jnp.maximum(rows, 0)], data)
-    return batch, rows >= 0 if padded else None
+
+    def taken(array: Any) -> jax.Array:
+        return array.take(rows) if is_hosted(array) else kernels.take_rows(array, rows)
+
+    return jax.tree.map(taken, data, is_leaf=is_hosted), rows >= 0 if padded else None
+
+
+def is_hosted(array: Any) -> bool:
+    """Whether this is an array that lies where it was."""
+    return isinstance(array, kernels.HostArray)
 
 
 def unpack(batch: Sequence[Any]) -> tuple[Any, Any, Any]:

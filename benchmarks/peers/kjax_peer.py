@@ -22,7 +22,7 @@ class Peer:
         self.model = kjax.Sequential(network(workload), seed=0)
         adam = optim.Adam(LEARNING_RATE, BETA_1, BETA_2, EPSILON)
         self.model.compile(adam, loss(workload), precision=PRECISIONS[workload.precision])
-        state = self.model.functional().state
+        state = self.model.state
         weights = jax.tree.map(jnp.asarray, kjax_layers.renamed(workload.weights()))
         self.model.load_state(state.replace(params=weights))
 

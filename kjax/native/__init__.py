@@ -35,9 +35,11 @@ def usable(context: Any) -> bool:
     return devices == 1 and not module.lowering_parameters.for_export and library() is not None
 
 
-def call(name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array) -> list[Array]:
-    """The float32 results of a kernel, by their shapes; `sizes` are its static sizes, as the kernel reads them."""
-    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in results]
+def call(
+    name: str, results: Sequence[tuple[int, ...]], sizes: Sequence[int], *operands: Array, dtype: Any = np.float32
+) -> list[Array]:
+    """The results of a kernel, by their shapes; `sizes` are its static sizes, as the kernel reads them."""
+    shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape in results]
     return list(jax.ffi.ffi_call(_target(name), shapes)(*operands, sizes=np.asarray(sizes, np.int64)))
 
 
