@@ -7,6 +7,7 @@ from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
+from .gru import gru as gru
 from .lstm import lstm as lstm
 from .norm import norm as norm
 from .pool import avg_pool as avg_pool
@@ -15,6 +16,7 @@ from .products import product as product
 from .products import tensordot as tensordot
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
+from .simple_rnn import simple_rnn as simple_rnn
 from .standardise import standardise as standardise
 from .transposed import conv_transpose as conv_transpose
 from .transposed import transposed_window as transposed_window
