@@ -1,4 +1,4 @@
-/* What loops over time share. A task takes CHUNK rows of the batch through all time steps: rows know nothing of each
+/* What loops over time share. A task takes some rows of the batch through all time steps: rows know nothing of each
  * other, so threads never wait for one another. At each step it goes over tiles of some rows times W units, whose sums
  * for all gates stay in registers. */
 #ifndef KJAX_RECURRENT_H
@@ -6,7 +6,6 @@
 
 #include "curves.h"
 
-#define CHUNK 16
 /* The rows of a tile of three or four gates; with fewer gates there is room for more. */
 #if REGISTERS == 32
 #define ROWS 4
@@ -42,7 +41,10 @@ typedef struct {
 /* The time step that is number i of the loop. */
 INLINE int64_t step_at(const Loop *loop, int64_t i) { return loop->backwards ? loop->steps - 1 - i : i; }
 INLINE int64_t blocks_of(const Loop *loop) { return (loop->units + W - 1) / W; }
-INLINE int64_t chunks_of(const Loop *loop) { return (loop->batch + CHUNK - 1) / CHUNK; }
+/* The rows of a task: with 8 of them, 16 rows of an LSTM of 128 units take half the time on two cores, and 20 of them
+ * 0.73 of it; but 64 take 1.1 times theirs. */
+INLINE int64_t chunk_of(const Loop *loop) { return loop->batch < 32 ? 8 : 16; }
+INLINE int64_t chunks_of(const Loop *loop) { return (loop->batch + chunk_of(loop) - 1) / chunk_of(loop); }
 INLINE int64_t states_of(const Loop *loop) { return loop->batch * loop->units; }
 INLINE float *panel_of(const Loop *loop, int64_t block) { return loop->packed + block * loop->units * loop->gates * W; }
 
@@ -54,8 +56,8 @@ typedef struct {
 
 /* The rows of a chunk, before the step that is number i of the loop. */
 INLINE Turn turn_at(const Loop *loop, int64_t chunk, int64_t i) {
-  int64_t row = chunk * CHUNK;
-  return (Turn){row, least(CHUNK, loop->batch - row), step_at(loop, i), i ? step_at(loop, i - 1) : -1};
+  int64_t row = chunk * chunk_of(loop);
+  return (Turn){row, least(chunk_of(loop), loop->batch - row), step_at(loop, i), i ? step_at(loop, i - 1) : -1};
 }
 
 /* The states before a turn, of all rows. */
