@@ -135,19 +135,19 @@ def test_what_is_mixed_is_single():
 @pytest.fixture
 def calls(monkeypatch):
     """The loops that were run: their numbers of steps and their options."""
-    found, bound = [], compiled.Compiled._bound
+    found, function = [], compiled.Compiled._function
 
     def counted(self, name, donated):
-        run = bound(self, name, donated)
+        run = function(self, name, donated)
 
         def call(*args, **options):
             if name == "train_rows":
-                found.append((int(args[6]) - int(args[5]), sorted(options)))
+                found.append((int(args[7]) - int(args[6]), sorted(options)))
             return run(*args, **options)
 
         return call
 
-    monkeypatch.setattr(compiled.Compiled, "_bound", counted)
+    monkeypatch.setattr(compiled.Compiled, "_function", counted)
     return found
 
 

@@ -3,40 +3,22 @@
 
 enum { INPUT, FORGET, CANDIDATE, OUTPUT, GATES };
 
-typedef struct {
-  Loop loop;
-  const float *kernel, *real, *first_h, *first_c;
-  float *packed;
-} Shared;
-
-static Loop loop_of(const int64_t *sizes) { return (Loop){sizes[0], sizes[1], sizes[2], (int)sizes[3]}; }
-
-INLINE float *panel_of(const Shared *shared, int64_t block) {
-  return shared->packed + block * shared->loop.units * GATES * W;
+static Loop loop_of(const int64_t *sizes, const float *kernel, const float *real, float *packed) {
+  return (Loop){sizes[0], sizes[1], sizes[2], (int)sizes[3], GATES, kernel, real, packed};
 }
 
 /* --- Forward --- */
 
 typedef struct {
-  Shared shared;
-  const float *plus;
+  Loop loop;
+  const float *plus, *first_h, *first_c;
   float *hs, *cs, *gates, *last_h, *last_c;
 } Forward;
-
-/* The columns of a block of units, gate by gate. */
-static void pack_forward(void *data, int64_t block) {
-  const Shared *shared = &((Forward *)data)->shared;
-  int64_t units = shared->loop.units, n = units - block * W;
-  float *to = panel_of(shared, block);
-  for (int64_t k = 0; k < units; k++)
-    for (int64_t g = 0; g < GATES; g++, to += W)
-      store(to, fetch(shared->kernel + (k * GATES + g) * units + block * W, n));
-}
 
 /* One row of a tile: the gates and states that its sums lead to, from a first place in plus and in the states. */
 INLINE void forward_row(const Forward *f, const Vector *sums, int64_t at, int64_t gate_at, const float *h,
                         const float *c, int real, int64_t n) {
-  int64_t units = f->shared.loop.units;
+  int64_t units = f->loop.units;
   Vector before = fetch(c, n), gates[GATES];
   UNROLL for (int g = 0; g < GATES; g++) {
     gates[g] = g == CANDIDATE ? tanh_of(sums[g]) : sigmoid_of(sums[g]);
@@ -47,75 +29,57 @@ INLINE void forward_row(const Forward *f, const Vector *sums, int64_t at, int64_
   put(f->cs + at, real ? memory : before, n);
 }
 
-INLINE void forward_tile(const Forward *f, int64_t t, int64_t row, const float *h, const float *c, int64_t block,
+INLINE void forward_tile(const Forward *f, const Turn *turn, const float *h, const float *c, int64_t block, int64_t row,
                          int rows) {
-  const Shared *shared = &f->shared;
-  int64_t units = shared->loop.units, n = units - block * W, first = t * shared->loop.batch + row;
+  const Loop *loop = &f->loop;
+  int64_t units = loop->units, n = units - block * W, first = turn->t * loop->batch + row;
   int64_t at = first * units + block * W, gate_at = first * GATES * units + block * W;
-  Vector sums[ROWS][GATES];
+  Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++)
-    UNROLL for (int g = 0; g < GATES; g++) sums[r][g] = fetch(f->plus + gate_at + (r * GATES + g) * units, n);
-  add_products(sums, h, units, 0, panel_of(shared, block), units, rows, GATES);
+    UNROLL for (int g = 0; g < GATES; g++) sums[r * GATES + g] = fetch(f->plus + gate_at + (r * GATES + g) * units, n);
+  add_products(sums, loop, h + row * units, units, 0, panel_of(loop, block), GATES, rows, GATES);
   for (int r = 0; r < rows; r++) {
-    int64_t own = r * units + block * W;
-    forward_row(f, sums[r], at + r * units, gate_at + r * GATES * units, h + own, c + own,
-                shared->real[first + r] != 0, n);
+    int64_t own = (row + r) * units + block * W;
+    forward_row(f, sums + r * GATES, at + r * units, gate_at + r * GATES * units, h + own, c + own,
+                loop->real[first + r] != 0, n);
   }
 }
 
-static void forward_step(const Forward *f, int64_t t, int64_t row, int64_t rows, const float *h, const float *c) {
-#define TILE(count) forward_tile(f, t, row + r, h + r * units, c + r * units, block, count)
-  int64_t units = f->shared.loop.units;
-  for (int64_t block = 0; block < blocks_of(&f->shared.loop); block++)
-    for (int64_t r = 0; r < rows; r += ROWS) EACH_COUNT(rows - r, TILE)
+static void forward_step(const Forward *f, const Turn *turn) {
+#define TILE(count) forward_tile(f, turn, h, c, block, row, count);
+  const float *h = past_of(&f->loop, turn, f->hs, f->first_h), *c = past_of(&f->loop, turn, f->cs, f->first_c);
+  EACH_TILE(&f->loop, turn, ROWS, TILE)
 #undef TILE
 }
 
 static void forward_rows(void *data, int64_t chunk) {
   const Forward *f = data;
-  const Loop *loop = &f->shared.loop;
-  int64_t row = chunk * CHUNK, rows = least(CHUNK, loop->batch - row), at = row * loop->units;
-  const float *h = f->shared.first_h + at, *c = f->shared.first_c + at;
-  for (int64_t i = 0; i < loop->steps; i++) {
-    int64_t t = step_at(loop, i), next = t * loop->batch * loop->units + at;
-    forward_step(f, t, row, rows, h, c);
-    h = f->hs + next, c = f->cs + next;
+  for (int64_t i = 0; i < f->loop.steps; i++) {
+    Turn turn = turn_at(&f->loop, chunk, i);
+    forward_step(f, &turn);
   }
-  memcpy(f->last_h + at, h, rows * loop->units * 4);
-  memcpy(f->last_c + at, c, rows * loop->units * 4);
+  copy_last(&f->loop, chunk, f->last_h, f->hs, f->first_h);
+  copy_last(&f->loop, chunk, f->last_c, f->cs, f->first_c);
 }
 
 KERNEL(kjax_lstm) {
-  Forward f = {{loop_of(call->sizes), operand(call, 1), operand(call, 4), operand(call, 2), operand(call, 3),
-                result(call, 5)},
-               operand(call, 0), result(call, 0), result(call, 1), result(call, 2), result(call, 3), result(call, 4)};
-  in_parallel(call, blocks_of(&f.shared.loop), pack_forward, &f);
-  in_parallel(call, chunks_of(&f.shared.loop), forward_rows, &f);
+  Forward f = {loop_of(call->sizes, operand(call, 1), operand(call, 4), result(call, 5)),
+               operand(call, 0), operand(call, 2), operand(call, 3), result(call, 0), result(call, 1),
+               result(call, 2), result(call, 3), result(call, 4)};
+  run_loop(call, &f.loop, pack_columns, forward_rows);
 }
 
 /* --- Reverse --- */
 
 typedef struct {
-  Shared shared;
-  const float *gates, *cs, *g_hs, *g_h, *g_c;
+  Loop loop;
+  const float *cs, *gates, *first_c, *g_hs, *g_h, *g_c;
   float *g_plus, *along_h, *along_c; /* the last two: the gradients of the states, from step to step */
 } Reverse;
 
-/* The rows of a block of units, as columns, gate by gate. */
-static void pack_reverse(void *data, int64_t block) {
-  const Shared *shared = &((Reverse *)data)->shared;
-  int64_t units = shared->loop.units, n = least(W, units - block * W);
-  float *to = panel_of(shared, block);
-  memset(to, 0, units * GATES * W * 4);
-  for (int64_t j = 0; j < n; j++)
-    for (int64_t g = 0; g < GATES; g++)
-      for (int64_t k = 0; k < units; k++)
-        to[(k * GATES + g) * W + j] = shared->kernel[((block * W + j) * GATES + g) * units + k];
-}
-
 /* The gradients of the sums of one row at one step, and what passes by them to the step before. */
 INLINE void gates_row(const Reverse *v, int64_t t, int64_t row, const float *c, int64_t j) {
-  int64_t units = v->shared.loop.units, n = units - j, first = t * v->shared.loop.batch + row;
+  int64_t units = v->loop.units, n = units - j, first = t * v->loop.batch + row;
   int64_t at = first * units + j, gate_at = first * GATES * units + j, own = row * units + j;
   const float *gates = v->gates + gate_at;
   float *g_plus = v->g_plus + gate_at;
@@ -123,59 +87,44 @@ INLINE void gates_row(const Reverse *v, int64_t t, int64_t row, const float *c, 
          o = fetch(gates + 3 * units, n), curve = tanh_of(fetch(v->cs + at, n));
   Vector g_h = fetch(v->along_h + own, n), g_c = fetch(v->along_c + own, n);
   if (v->g_hs) g_h += fetch(v->g_hs + at, n);
-  if (v->shared.real[first] == 0) {
+  if (v->loop.real[first] == 0) {
     for (int g = 0; g < GATES; g++) put(g_plus + g * units, spread(0), n);
     put(v->along_h + own, g_h, n);
     return;
   }
   g_c += g_h * o * (1.0f - curve * curve);
   put(g_plus, g_c * new * i * (1.0f - i), n);
-  put(g_plus + units, g_c * fetch(c + j, n) * f * (1.0f - f), n);
+  put(g_plus + units, g_c * fetch(c + own, n) * f * (1.0f - f), n);
   put(g_plus + 2 * units, g_c * i * (1.0f - new * new), n);
   put(g_plus + 3 * units, g_h * curve * o * (1.0f - o), n);
   put(v->along_c + own, g_c * f, n);
   put(v->along_h + own, spread(0), n);
 }
 
-INLINE void reverse_tile(const Reverse *v, int64_t t, int64_t row, int64_t block, int rows) {
-  const Shared *shared = &v->shared;
-  int64_t units = shared->loop.units, n = units - block * W;
-  float *along = v->along_h + row * units + block * W;
-  Vector sums[ROWS][GATES];
-  UNROLL for (int r = 0; r < rows; r++)
-    UNROLL for (int g = 0; g < GATES; g++) sums[r][g] = g ? spread(0) : fetch(along + r * units, n);
-  add_products(sums, v->g_plus + (t * shared->loop.batch + row) * GATES * units, GATES * units, units,
-               panel_of(shared, block), units, rows, GATES);
-  UNROLL for (int r = 0; r < rows; r++)
-    put(along + r * units, (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]), n);
-}
-
-static void reverse_step(const Reverse *v, int64_t t, int64_t row, int64_t rows, const float *c) {
-#define TILE(count) reverse_tile(v, t, row + r, block, count)
-  int64_t units = v->shared.loop.units;
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t j = 0; j < units; j += W) gates_row(v, t, row + r, c + r * units, j);
-  for (int64_t block = 0; block < blocks_of(&v->shared.loop); block++)
-    for (int64_t r = 0; r < rows; r += ROWS) EACH_COUNT(rows - r, TILE)
+static void reverse_step(const Reverse *v, const Turn *turn) {
+#define TILE(count) pass_back_and_add(loop, v->along_h + row * units, g_sums + row * GATES * units, block, GATES, count, GATES);
+  const Loop *loop = &v->loop;
+  int64_t units = loop->units;
+  const float *c = past_of(loop, turn, v->cs, v->first_c), *g_sums = v->g_plus + turn->t * GATES * states_of(loop);
+  for (int64_t row = turn->row; row < turn->row + turn->rows; row++)
+    for (int64_t j = 0; j < units; j += W) gates_row(v, turn->t, row, c, j);
+  EACH_TILE(loop, turn, ROWS, TILE)
 #undef TILE
 }
 
 static void reverse_rows(void *data, int64_t chunk) {
   const Reverse *v = data;
-  const Loop *loop = &v->shared.loop;
-  int64_t row = chunk * CHUNK, rows = least(CHUNK, loop->batch - row), at = row * loop->units;
-  memcpy(v->along_h + at, v->g_h + at, rows * loop->units * 4);
-  memcpy(v->along_c + at, v->g_c + at, rows * loop->units * 4);
-  for (int64_t i = loop->steps - 1; i >= 0; i--) {
-    const float *c = i ? v->cs + step_at(loop, i - 1) * loop->batch * loop->units : v->shared.first_c;
-    reverse_step(v, step_at(loop, i), row, rows, c + at);
+  copy_rows(&v->loop, chunk, v->along_h, v->g_h);
+  copy_rows(&v->loop, chunk, v->along_c, v->g_c);
+  for (int64_t i = v->loop.steps - 1; i >= 0; i--) {
+    Turn turn = turn_at(&v->loop, chunk, i);
+    reverse_step(v, &turn);
   }
 }
 
 KERNEL(kjax_lstm_reverse) {
-  Reverse v = {{loop_of(call->sizes), operand(call, 0), operand(call, 1), NULL, operand(call, 4), result(call, 3)},
-               operand(call, 2), operand(call, 3), call->sizes[4] ? operand(call, 5) : NULL, operand(call, 6),
-               operand(call, 7), result(call, 0), result(call, 1), result(call, 2)};
-  in_parallel(call, blocks_of(&v.shared.loop), pack_reverse, &v);
-  in_parallel(call, chunks_of(&v.shared.loop), reverse_rows, &v);
+  Reverse v = {loop_of(call->sizes, operand(call, 0), operand(call, 1), result(call, 3)),
+               operand(call, 3), operand(call, 4), operand(call, 6), call->sizes[4] ? operand(call, 7) : NULL,
+               operand(call, 8), operand(call, 9), result(call, 0), result(call, 1), result(call, 2)};
+  run_loop(call, &v.loop, pack_rows, reverse_rows);
 }

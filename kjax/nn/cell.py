@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from kjax.activations import sigmoid, tanh
 from kjax.frozen import is_int, require_between, require_int
 from kjax.nn import kernels
 from kjax.nn.core import add_bias
@@ -229,10 +230,6 @@ class KernelCell(Cell):
         return {**params, **{name: keeps(k, rate, like, n) for k, (name, rate, like) in zip(keys, kinds, strict=True)}}
 
     def project(self, params: Params, x: Any) -> Any:
-        n = len(params.get("keep_state", ())) or 1
-        return tuple(jnp.split(self.input_sums(params, x), n, axis=self.gate_axis)), ()
-
-    def input_sums(self, params: Params, x: Any) -> Any:
         """The kernel's and the bias's part of all gates."""
         dropped = [x * spread(keep, x) for keep in params.get("keep_input", ())] or [x]
         parts = jnp.split(params["kernel"], len(dropped), axis=-1)
@@ -243,17 +240,40 @@ class KernelCell(Cell):
         """The sums plus the bias, where there is one."""
         return add_bias(y, params)
 
+    def parts(self, params: Params, x: Any) -> Any:
+        """What `project` gave, as the inputs of `kernels.recurrence`: a part for each weight, and others."""
+        n = len(params.get("keep_state", ())) or 1
+        return tuple(jnp.split(x, n, axis=self.gate_axis)), ()
+
     def step(self, params: Params, x: Any, states: States) -> tuple[Any, States]:
-        (plus, others), weights = x, self.loop_weights(params)
+        (plus, others), weights = self.parts(params, x), self.loop_weights(params)
         sums = [lambda left, w=w, p=p: self.product(left, w) + p for w, p in zip(weights, plus, strict=True)]
         return self.advance(sums, others, states, params.get("keep_state", ()))
 
     def over_time(self, params: Params, x: Any, states: States, mask: Any, options: Options) -> Any:
+        if params.get("keep_state") or options.unroll or not self._has_loop():
+            return self._any_loop(params, x, states, mask, options)
+        ys, states = self.loop(params, x, states, mask, options.reverse)
+        return jnp.where(over(mask, ys), ys, 0) if options.zero_output and mask is not None else ys, states
+
+    def loop(self, params: Params, x: Any, states: States, mask: Any, backwards: bool) -> Any:
+        """`over_time` by a kernel of its own, where a subclass has one for its usual activations, without dropout."""
+        raise NotImplementedError
+
+    def _has_loop(self) -> bool:
+        """Whether a step is the one that `loop` knows."""
+        owner = next(kind for kind in type(self).__mro__ if "loop" in vars(kind))
+        steps = "advance", "product", "parts", "loop_weights", "total", "held", "last_output"
+        known = owner is not KernelCell and all(getattr(type(self), name) is getattr(owner, name) for name in steps)
+        usual = self.activation, getattr(self, "recurrent_activation", sigmoid)  # type: ignore[attr-defined]
+        return known and usual == (tanh, sigmoid)
+
+    def _any_loop(self, params: Params, x: Any, states: States, mask: Any, options: Options) -> Any:
         def step(sums: Any, others: Any, states: States, keeps: Any, mask: Any) -> Any:
             return self.held(mask, options, *self.advance(sums, others, states, keeps), states)
 
-        plan = kernels.Plan(step, self.product, options.reverse, options.unroll)
-        return kernels.recurrence(plan, self.loop_weights(params), x, states, params.get("keep_state", ()), mask)
+        plan, inputs = kernels.Plan(step, self.product, options.reverse, options.unroll), self.parts(params, x)
+        return kernels.recurrence(plan, self.loop_weights(params), inputs, states, params.get("keep_state", ()), mask)
 
     def total(self, sums: Any, h: Any, keeps: Any) -> Any:
         """The sums of all gates for the state `h`, after its dropout."""

@@ -6,13 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kjax import activations
 from kjax.nn import kernels
-from kjax.nn.cell import Cell, KernelCell, Options, States, dropped, join
+from kjax.nn.cell import Cell, KernelCell, States, dropped, join
 from kjax.nn.container import Container, Visit
 from kjax.nn.core import add_bias
 from kjax.nn.layer import Params, State
-from kjax.nn.mask import over
 
 
 class SimpleRNNCell(KernelCell):
@@ -40,6 +38,9 @@ class SimpleRNNCell(KernelCell):
     def advance(self, sums: Any, others: Any, states: States, keeps: Any) -> tuple[Any, States]:
         h = self.activation(self.total(sums, states[0], keeps))
         return h, (h,)
+
+    def loop(self, params: Params, x: Any, states: States, mask: Any, backwards: bool) -> Any:
+        return kernels.simple_rnn(x, params["recurrent_kernel"], states[0], mask, backwards)
 
 
 class LSTMCell(KernelCell):
@@ -91,18 +92,9 @@ class LSTMCell(KernelCell):
         h = self.recurrent_activation(o) * self.activation(c)
         return h, (h, c)
 
-    def over_time(self, params: Params, x: Any, states: States, mask: Any, options: Options) -> Any:
-        if params.get("keep_state") or options.unroll or not self._is_plain():
-            return super().over_time(params, x, states, mask, options)
-        ((plus,), _), (h, c) = x, states
-        ys, states = kernels.lstm(plus, params["recurrent_kernel"], h, c, mask, options.reverse)
-        return jnp.where(over(mask, ys), ys, 0) if options.zero_output and mask is not None else ys, states
-
-    def _is_plain(self) -> bool:
-        """Whether a step is the one that `kernels.lstm` knows."""
-        steps = "advance", "product", "loop_weights", "total", "held", "last_output"
-        known = all(getattr(type(self), name) is getattr(LSTMCell, name) for name in steps)
-        return known and (self.activation, self.recurrent_activation) == (activations.tanh, activations.sigmoid)
+    def loop(self, params: Params, x: Any, states: States, mask: Any, backwards: bool) -> Any:
+        h, c = states
+        return kernels.lstm(x, params["recurrent_kernel"], h, c, mask, backwards)
 
 
 class GRUCell(KernelCell):
@@ -144,15 +136,15 @@ class GRUCell(KernelCell):
     def with_bias(self, y: Any, params: Params) -> Any:
         return add_bias(y, {"bias": params["bias"][0]} if self.reset_after and self.use_bias else params)
 
-    def project(self, params: Params, x: Any) -> Any:
+    def parts(self, params: Params, x: Any) -> Any:
+        n = len(params.get("keep_state", ())) or 1
         if not self.reset_after:
-            y, n = self.input_sums(params, x), len(params.get("keep_state", ())) or 1
             cuts = [self.units, 2 * self.units] if n == 3 else [2 * self.units]
-            return tuple(jnp.split(y, cuts, axis=-1)), ()
-        gates, new = jnp.split(self.input_sums(params, x), [2 * self.units], axis=-1)
+            return tuple(jnp.split(x, cuts, axis=-1)), ()
+        gates, new = jnp.split(x, [2 * self.units], axis=-1)
         plus = jnp.concatenate([gates, jnp.zeros_like(new)], -1)
         plus = add_bias(plus, {"bias": params["bias"][1]} if self.use_bias else {})
-        return tuple(jnp.split(plus, len(params.get("keep_state", ())) or 1, axis=-1)), new
+        return tuple(jnp.split(plus, n, axis=-1)), new
 
     def loop_weights(self, params: Params) -> list[Any]:
         if self.reset_after or params.get("keep_state"):
@@ -170,6 +162,11 @@ class GRUCell(KernelCell):
         new = self.activation(others + r * inner if self.reset_after else sums[-1](r * last))
         h = z * h + (1 - z) * new
         return h, (h,)
+
+    def loop(self, params: Params, x: Any, states: States, mask: Any, backwards: bool) -> Any:
+        (h,) = states
+        bias = params["bias"][1] if self.use_bias else jnp.zeros_like(x, shape=x.shape[-1:])
+        return kernels.gru(x, params["recurrent_kernel"], bias if self.reset_after else None, h, mask, backwards)
 
 
 class StackedRNNCells(Container, Cell):

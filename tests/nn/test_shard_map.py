@@ -24,6 +24,8 @@ cases = {
     "GroupNormalization": (nn.GroupNormalization(4), (4, 8, 8, 8)),
     "LSTM": (nn.LSTM(8), (8, 5, 4)),
     "GRU": (nn.GRU(8), (8, 5, 4)),
+    "GRU, reset before": (nn.GRU(8, reset_after=False), (8, 5, 4)),
+    "SimpleRNN": (nn.SimpleRNN(8), (8, 5, 4)),
     "ConvLSTM2D": (nn.ConvLSTM2D(4, 3), (4, 3, 6, 6, 2)),
     "MultiHeadAttention": (nn.MultiHeadAttention(2, 8), (4, 64, 16)),
 }
@@ -50,4 +52,4 @@ def errors():
 
 
 def test_gradients_of_shared_weights_are_those_of_one_device(errors):
-    assert len(errors) == 13 and {name: error for name, error in errors.items() if error > 2e-6} == {}
+    assert len(errors) == 15 and {name: error for name, error in errors.items() if error > 2e-6} == {}

@@ -7,6 +7,7 @@ from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
 from .grouped import grouped_conv as grouped_conv
+from .gru import gru as gru
 from .hosted import HostArray as HostArray
 from .hosted import hosted as hosted
 from .lstm import lstm as lstm
@@ -17,6 +18,7 @@ from .products import product as product
 from .products import tensordot as tensordot
 from .recurrent import Plan as Plan
 from .recurrent import recurrence as recurrence
+from .simple_rnn import simple_rnn as simple_rnn
 from .standardise import standardise as standardise
 from .take import take_rows as take_rows
 from .threefry import is_key as is_key
