@@ -4,8 +4,6 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import warnings
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -13,23 +11,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("KJAX_FULL_TRACEBACK", "1")
 os.environ.setdefault("KJAX_COMPILATION_CACHE", "off")  # a run must not depend on the one before
+# Nearly all of the time goes into compiling small programs that run once.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-
-def flags():
-    """Nearly all of the time goes into compiling small programs that run once: what takes XLA less time to compile.
-
-    Without its newer way to write loops it takes half; XLA of 2026 and later has no other, nor the flag.
-    """
-    quick, quicker = "--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false"
-    command = [sys.executable, "-c", "import jax; jax.devices()"]
-    known = subprocess.run(command, env={**os.environ, "XLA_FLAGS": quicker}, capture_output=True).returncode == 0
-    return f"{quick} {quicker}" if known else quick
-
-
-if "XLA_FLAGS" not in os.environ:
-    os.environ["XLA_FLAGS"] = flags()
-
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
