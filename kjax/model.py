@@ -46,6 +46,7 @@ class Model(Savable, Predictor):
     >>> from kjax.layers import Dense
     >>> a, b = kjax.Input(shape=(3,)), kjax.Input(shape=(2,))
     >>> model = Model(inputs=[a, b], outputs=Dense(1)(Dense(4)(a) + Dense(4)(b)))
+    >>> import numpy as np
     >>> model.predict([np.ones((5, 3)), np.ones((5, 2))]).shape
     (5, 1)
     """
