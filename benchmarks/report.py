@@ -10,7 +10,7 @@ from benchmarks import accelerator, figures, picture, profile
 from benchmarks.figures import OURS, Spread
 from benchmarks.measure import TOLERANCE, same_work
 from benchmarks.peers import PEERS, YARDSTICK
-from benchmarks.startup import FIRST_EPOCH, SINGLE_CALLS
+from benchmarks.startup import FIRST_EPOCH, ORDERS, SINGLE_CALLS
 from benchmarks.workloads import WORKLOADS, find
 
 NOTES = pathlib.Path(__file__).with_name("notes.toml")
@@ -233,7 +233,14 @@ def startup(measures: dict[str, Any]) -> str:
     text += TURNS
     goals = [[g.title, range_of(g.value), f"{g.limit:g}", verdict(g)] for g in figures.startup_goals(measures)]
     judged = table(["", "", "wanted at most", "target"], goals) if goals else ""
-    return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}\n{judged}"
+    return f"## Single calls and start-up\n\n{text}\n{table(header, rows)}\n{judged}{call_notes(measures)}"
+
+
+def call_notes(measures: dict[str, Any]) -> str:
+    """What `notes.toml` says of single calls that take longer than is wanted."""
+    known = tomllib.loads(NOTES.read_text())
+    goals = {o: figures.call_goal(o, measures.get(figures.in_turns(o), {}).get("seconds", {})) for o in ORDERS}
+    return "".join(f"\n`{o}`: {known.get(o, '').strip()}\n" for o, goal in goals.items() if goal and not goal.met)
 
 
 def on_accelerator(found: dict[str, Any]) -> str:

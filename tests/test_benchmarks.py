@@ -222,3 +222,9 @@ def test_an_accelerator_has_a_table_of_its_own(tmp_path):
     assert figures.misses_on_device(found) and "takes 2.000 times raw JAX" in report.device_notes(
         {"tiny_mlp@bfloat16": found}
     )
+
+
+def test_why_a_call_takes_longer_than_wanted_is_said_where_it_does():
+    name = figures.in_turns("predict")
+    slow, quick = ({name: {"seconds": {"kjax": [ms], "raw": [1.0]}}} for ms in (1.4, 1.2))
+    assert report.call_notes(slow).startswith("\n`predict`: XLA runs") and report.call_notes(quick) == ""
