@@ -63,6 +63,10 @@ def takes_forward(x: Steps, kernel: Steps, window: Window) -> bool:
     return math.prod(kernel[:-1]) > 16 and _fits(x, kernel, window) and min(_band(_forward_axes(window), x)) > 0
 
 
+def takes_relu(x: Steps, kernel: Steps, window: Window) -> bool:
+    return _fits(x, kernel, window) and min(_band(_forward_axes(window), x)) > 0
+
+
 def takes_input_grad(g: Steps, kernel: Steps, window: Window) -> bool:
     """For up to 4 channels, most of a vector would be idle: patches are 1.3 to 2 times faster."""
     return kernel[-2] > 4 and _fits(g, kernel, window) and min(_band(_input_grad_axes(window), g)) > 0
@@ -75,6 +79,14 @@ def takes_kernel_grad(x: Steps, g: Steps, window: Window) -> bool:
 def forward(x: Array, kernel: Array, window: Window) -> Array:
     """The output."""
     return _conv(x, kernel, _forward_axes(window), (x.shape[0], *window.out, kernel.shape[-1]))
+
+
+def forward_relu(x: Array, kernel: Array, bias: Array, window: Window) -> Array:
+    """The output plus the bias, and where that is negative 0."""
+    shape = (x.shape[0], *window.out, kernel.shape[-1])
+    sizes = _sizes(_forward_axes(window), x.shape, shape, swapped=False)
+    results = [shape, _packed(x, kernel, shape), (_whole(shape[-1]),)]
+    return native.call("conv_relu", results, sizes, x, kernel, bias)[0]
 
 
 def input_grad(g: Array, kernel: Array, window: Window) -> Array:
@@ -97,8 +109,12 @@ def kernel_grad(x: Array, g: Array, window: Window) -> Array:
 
 
 def _conv(x: Array, kernel: Array, axes: list[Axis], shape: Steps, swapped: bool = False) -> Array:
-    packed = math.prod(kernel.shape[:-2]) * x.shape[-1] * _whole(shape[-1])
-    return native.call("conv", [shape, (packed,)], _sizes(axes, x.shape, shape, swapped), x, kernel)[0]
+    sizes = _sizes(axes, x.shape, shape, swapped)
+    return native.call("conv", [shape, _packed(x, kernel, shape)], sizes, x, kernel)[0]
+
+
+def _packed(x: Array, kernel: Array, shape: Steps) -> Steps:
+    return (math.prod(kernel.shape[:-2]) * x.shape[-1] * _whole(shape[-1]),)
 
 
 def _forward_axes(window: Window) -> list[Axis]:
