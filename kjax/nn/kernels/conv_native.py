@@ -76,6 +76,10 @@ def takes_kernel_grad(x: Steps, g: Steps, window: Window) -> bool:
     return _fits(x, g, window) and min(_grad_band(x, _plane(window))) > 0
 
 
+def takes_relu_grad(x: Steps, g: Steps, window: Window) -> bool:
+    return g[-1] % 16 == 0 and takes_kernel_grad(x, g, window)
+
+
 def forward(x: Array, kernel: Array, window: Window) -> Array:
     """The output."""
     return _conv(x, kernel, _forward_axes(window), (x.shape[0], *window.out, kernel.shape[-1]))
@@ -96,13 +100,15 @@ def input_grad(g: Array, kernel: Array, window: Window) -> Array:
 
 def kernel_grad(x: Array, g: Array, window: Window) -> Array:
     """The gradient of the kernel."""
-    plane, groups = _plane(window), _groups(x.shape, g.shape)
-    results = [(*window.taps, x.shape[-1], g.shape[-1])]
-    results += [(groups * math.prod(window.taps) * x.shape[-1] * _whole(g.shape[-1]),)]
-    images = [x.shape[0], *plane.size, x.shape[-1], g.shape[0], *plane.out, g.shape[-1]]
-    before = [before for before, _ in plane.padding]
-    sizes = [*images, *plane.taps, *plane.strides, *plane.dilation, *before, groups, *_grad_band(x.shape, plane)]
-    return native.call("conv_kernel_grad", results, sizes, x, g)[0]
+    kernel = (*window.taps, x.shape[-1], g.shape[-1])
+    return native.call("conv_kernel_grad", [kernel, _sums(x, g, window)], _grad_sizes(x, g, window), x, g)[0]
+
+
+def kernel_grad_relu(x: Array, g: Array, y: Array, window: Window) -> tuple[Array, Array]:
+    """The gradients of kernel and bias by that g which met a positive y."""
+    results = [(*window.taps, x.shape[-1], g.shape[-1]), g.shape[-1:], _sums(x, g, window, rows=1)]
+    kernel, bias, _ = native.call("conv_relu_grad", results, _grad_sizes(x, g, window), x, g, y)
+    return kernel, bias
 
 
 # --- The output and the gradient of x ---
@@ -206,6 +212,19 @@ def _grad_band(x: Steps, plane: Window) -> tuple[int, int]:
         return 0, 0
     down = min(_pixels(rows, ROOM // (columns.span(across) * x[-1])), G_ROOM // 32 // across)
     return min(down, -(-PIXELS // across), rows.longest), across
+
+
+def _sums(x: Array, g: Array, window: Window, rows: int = 0) -> Steps:
+    """Of each group, for each tap and channel, and so many rows more."""
+    depth = math.prod(window.taps) * x.shape[-1] + rows
+    return (_groups(x.shape, g.shape) * depth * _whole(g.shape[-1]),)
+
+
+def _grad_sizes(x: Array, g: Array, window: Window) -> list[int]:
+    plane = _plane(window)
+    images = [x.shape[0], *plane.size, x.shape[-1], g.shape[0], *plane.out, g.shape[-1]]
+    steps = [*plane.taps, *plane.strides, *plane.dilation, *(before for before, _ in plane.padding)]
+    return [*images, *steps, _groups(x.shape, g.shape), *_grad_band(x.shape, plane)]
 
 
 # --- Both ---
