@@ -2,7 +2,10 @@
 
     y = relu(conv(x, kernel) + bias)
 
-XLA passes over a convolution's output once more, for it cannot join anything to a kernel in C.
+XLA passes over a convolution's output once more for bias and relu, for it can join nothing to a kernel in C, and works
+out again, for relu's derivative, what it did join. In a network's first layer, where x has no gradient, those of kernel
+and bias come from one pass over the gradient of y: 0.72 of the time. A training step of the classical CNN for MNIST
+takes 0.98 of the time, one of that for CIFAR 0.96 (processor time 0.98 and 0.97; 2 cores, AVX-512).
 """
 
 from functools import partial
@@ -34,6 +37,9 @@ def conv_relu(
     check_operands("conv_relu", x, kernel)
     window = make_window("conv_relu", x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
     return conv_relu_p.bind(*together(x, kernel, bias), window=window)[0]
+
+
+# --- What the three maps are, on any platform, and on CPU ---
 
 
 def plain(x: Array, kernel: Array, bias: Array, *, window: Window) -> tuple[Array]:
