@@ -43,7 +43,8 @@ def operands(case, seed=0):
 
 
 def oracle(x, kernel, bias, *window):
-    return jax.nn.relu(plain(x, kernel, *window) + bias)
+    y = plain(x, kernel, *window)
+    return jax.nn.relu(y + jnp.broadcast_to(bias, y.shape))
 
 
 def curve(function, case):
@@ -52,7 +53,8 @@ def curve(function, case):
     def run(x, kernel, bias):
         y, pull = jax.vjp(lambda *a: function(*a, *case[2:]), x, kernel, bias)
         _, pull_first = jax.vjp(lambda *a: function(x, *a, *case[2:]), kernel, bias)
-        return y, *pull(jnp.cos(y)), *pull_first(jnp.cos(y))
+        g = 1 + jnp.tanh(y)
+        return y, *pull(g), *pull_first(g)
 
     return run
 
@@ -80,10 +82,9 @@ def test_output_and_gradients_are_those_of_float64(case, level):
 def random_cases(draw):
     small = st.integers(1, 3)
     taps, strides, dilation = (tuple(draw(small) for _ in range(2)) for _ in range(3))
-    size = tuple((k - 1) * d + draw(st.integers(1, 20)) for k, d in zip(taps, dilation, strict=True))
+    size = tuple((k - 1) * d + draw(st.integers(3, 20)) for k, d in zip(taps, dilation, strict=True))
     padding = draw(st.sampled_from(["valid", "same"]) | st.tuples(*[st.tuples(*[st.integers(-1, 3)] * 2)] * 2))
     channels, filters = draw(st.integers(1, 4)), draw(st.sampled_from([1, 7, 16, 32, 48]))
-    size = tuple(n + 1 for n in size)
     return (draw(small), *size, channels), (*taps, channels, filters), strides, padding, dilation
 
 
@@ -138,9 +139,14 @@ def test_transformed_it_is_still_the_composition(function):
 def test_nan_stays_and_the_kink_has_no_slope(level, monkeypatch):
     use(level, monkeypatch)
     x, kernel = jnp.array([jnp.nan, 0.0, 1.0]).reshape(1, 3, 1), jnp.ones((1, 1, 16))
-    y, pull = jax.vjp(lambda bias: conv_relu(x, kernel, bias), jnp.zeros(16))
+
+    def run(kernel, bias):
+        y, pull = jax.vjp(lambda *a: conv_relu(x, *a), kernel, bias)
+        return y, pull(jnp.ones_like(y))[1]
+
+    y, slope = jax.jit(run)(kernel, jnp.zeros(16))
     np.testing.assert_array_equal(y[0, :, 0], [np.nan, 0, 1])
-    np.testing.assert_array_equal(pull(jnp.ones_like(y))[0], np.ones(16))
+    np.testing.assert_array_equal(slope, np.ones(16))
 
 
 def test_the_layer_takes_it_where_it_can():
