@@ -4,7 +4,7 @@
  *
  * for each phase p of the result, which has taps of its own: a convolution has one phase, its input's gradient one for
  * each place in a cell of strides. A tile of neighbouring pixels times 2 vectors of features stays in registers while
- * it runs through taps and channels. */
+ * it runs through taps and channels; where they are wanted, bias and relu are done before it is stored. */
 #include "conv.h"
 
 /* The static sizes, as Python writes them. */
@@ -26,13 +26,13 @@ typedef struct {
 
 typedef struct {
   const Sizes *sizes;
-  const float *x, *kernel;
+  const float *x, *kernel, *bias; /* the bias in whole vectors; NULL for neither bias nor relu */
   float *y, *packed;
 } Conv;
 
 /* What the pixels of a row of y have in common. */
 typedef struct {
-  const float *weights;
+  const float *weights, *bias;
   const int64_t *list;         /* of runs */
   int64_t runs, entry, length; /* their number, the numbers that each has in the list, the floats of x it meets */
   int64_t channels, row, step; /* of x: floats from row to row, from pixel to pixel of y */
@@ -53,6 +53,12 @@ static void keep_some(const float *sums, int64_t height, int64_t width, const St
   for (int64_t m = 0; m < height; m++) memcpy(y + m * s->y_step, sums + m * width, s->features * 4);
 }
 
+/* NaN stays NaN. */
+INLINE Vector relu(Vector x) {
+  typedef int32_t Mask __attribute__((vector_size(W * 4)));
+  return (Vector)((Mask)x & ~(Mask)(x < spread(0)));
+}
+
 INLINE void tile(const int height, const int vectors, const Strip *s, const float *x, float *y) {
   Vector sums[HEIGHT][2] = {0};
   const float *w = s->weights;
@@ -68,6 +74,10 @@ INLINE void tile(const int height, const int vectors, const Strip *s, const floa
         UNROLL for (int v = 0; v < vectors; v++) sums[m][v] += c * b[v];
       }
     }
+  }
+  if (s->bias) {
+    UNROLL for (int m = 0; m < height; m++)
+      UNROLL for (int v = 0; v < vectors; v++) sums[m][v] = relu(sums[m][v] + load(s->bias + v * W));
   }
   if (s->features >= vectors * W) {
     UNROLL for (int m = 0; m < height; m++)
@@ -139,15 +149,17 @@ static void leave_out(Strip *strip, const Sizes *s, int64_t i, int64_t width) {
   }
 }
 
-static void compute_block(const Sizes *s, int64_t feature, int64_t from, int64_t column, const float *weights, Part x,
-                          float *y) {
+static void compute_block(const Conv *conv, int64_t feature, int64_t from, int64_t column, Part x, float *y) {
+  const Sizes *s = conv->sizes;
+  const float *weights = conv->packed + feature * s->taps * s->x.channels;
+  const float *bias = conv->bias ? conv->bias + feature : NULL;
   int64_t vectors = vectors_from(s, feature), c = s->x.channels, k = s->y.channels;
   const Phase *phase = first(s);
   for (int64_t p = 0; p < s->phases; p++, phase = next(phase)) {
     for (int64_t i = from; i < least(from + s->band[0], phase->size[0]); i++) {
       int64_t row = phase->begin[0] + s->step[0] * i;
-      Strip strip = {weights, phase->list, phase->runs, entry(phase), phase->run * c, c, x.row, s->stride[1] * c,
-                     k - feature, s->step[1] * k};
+      Strip strip = {weights, bias, phase->list, phase->runs, entry(phase), phase->run * c, c, x.row,
+                     s->stride[1] * c, k - feature, s->step[1] * k};
       leave_out(&strip, s, i, vectors * W);
       float *to = y + (row * s->y.columns + phase->begin[1] + s->step[1] * column) * k + feature;
       compute_row(&strip, vectors, least(s->band[1], phase->size[1] - column),
@@ -169,12 +181,27 @@ static void compute_band(void *data, int64_t i) {
   x.at -= s->first[0] * x.row + s->first[1] * s->x.channels;
   float *y = conv->y + image * s->y.rows * s->y.columns * s->y.channels;
   for (int64_t feature = 0; feature < s->y.channels; feature += 2 * W)
-    compute_block(s, feature, row, column, conv->packed + feature * s->taps * s->x.channels, x, y);
+    compute_block(conv, feature, row, column, x, y);
+}
+
+static void convolve(const Call *call, Conv *conv) {
+  const Sizes *sizes = conv->sizes;
+  in_parallel(call, sizes->taps, pack, conv);
+  in_parallel(call, sizes->x.images * bands(sizes, 0) * bands(sizes, 1), compute_band, conv);
 }
 
 KERNEL(kjax_conv) {
-  const Sizes *sizes = (const Sizes *)call->sizes;
-  Conv conv = {sizes, operand(call, 0), operand(call, 1), result(call, 0), result(call, 1)};
-  in_parallel(call, sizes->taps, pack, &conv);
-  in_parallel(call, sizes->x.images * bands(sizes, 0) * bands(sizes, 1), compute_band, &conv);
+  Conv conv = {(const Sizes *)call->sizes, operand(call, 0), operand(call, 1), NULL, result(call, 0), result(call, 1)};
+  convolve(call, &conv);
+}
+
+/* (x, kernel, bias) -> (relu(convolution + bias), packed kernel, packed bias) */
+KERNEL(kjax_conv_relu) {
+  const Sizes *s = (const Sizes *)call->sizes;
+  int64_t features = s->y.channels;
+  float *bias = result(call, 2);
+  memcpy(bias, operand(call, 2), features * 4);
+  memset(bias + features, 0, (W - 1 - (features - 1) % W) * 4);
+  Conv conv = {s, operand(call, 0), operand(call, 1), bias, result(call, 0), result(call, 1)};
+  convolve(call, &conv);
 }

@@ -3,7 +3,9 @@
  * kernel[t, c, :] = sum over images n and pixels p of x[n, stride * p + dilation * t - before, c] * g[n, p, :]
  *
  * A tile of taps and channels times 2 vectors of features stays in registers while it runs through a band of pixels
- * that fits in the cache. Each group of images has sums of its own, which are added up at the end. */
+ * that fits in the cache. Each group of images has sums of its own, which are added up at the end. With the output y of
+ * a relu behind the convolution, g counts only where y is positive, and the sum of that g over pixels, the gradient of
+ * the bias, is one more row behind the kernel's. */
 #include "conv.h"
 
 #define G_ROOM 16384
@@ -16,8 +18,8 @@ typedef struct {
 
 typedef struct {
   const Sizes *sizes;
-  const float *x, *g;
-  float *kernel, *sums;
+  const float *x, *g, *y; /* y is NULL where no relu comes after the convolution */
+  float *kernel, *bias, *sums;
 } Grad;
 
 typedef struct {
@@ -64,9 +66,11 @@ INLINE int64_t met(const Sizes *s, int axis, int64_t pixels) {
 }
 INLINE int64_t depth(const Sizes *sizes) { return sizes->taps[0] * sizes->taps[1] * sizes->x.channels; }
 
+INLINE int64_t rows_of(const Grad *grad) { return depth(grad->sizes) + (grad->y != NULL); }
+
 INLINE float *sums_of(const Grad *grad, int64_t group, int64_t block) {
   const Sizes *s = grad->sizes;
-  return grad->sums + depth(s) * ((group * (2 * (blocks(s) - 1) + vectors_of(s, blocks(s) - 1)) + 2 * block) * W);
+  return grad->sums + rows_of(grad) * ((group * (2 * (blocks(s) - 1) + vectors_of(s, blocks(s) - 1)) + 2 * block) * W);
 }
 
 /* The features of a block of so many pixels, side by side, with zeros behind the last. */
@@ -75,6 +79,20 @@ static void pack_row(const float *g, int64_t step, int64_t features, int64_t pix
     for (int64_t k = 0; k < n; k++) to[k] = g[k];
     for (int64_t k = n; k < width; k++) to[k] = 0;
   }
+}
+
+/* The same where y is positive, and zeros elsewhere; features fill whole vectors. */
+INLINE void mask_row(const int vectors, const float *g, const float *y, int64_t step, int64_t pixels, float *to,
+                     float *sums) {
+  typedef int32_t Mask __attribute__((vector_size(W * 4)));
+  Vector total[2] = {0};
+  for (int64_t i = 0; i < pixels; i++, to += vectors * W, g += step, y += step)
+    UNROLL for (int v = 0; v < vectors; v++) {
+      Vector kept = (Vector)((Mask)load(g + v * W) & (Mask)(load(y + v * W) > spread(0)));
+      store(to + v * W, kept);
+      total[v] += kept;
+    }
+  UNROLL for (int v = 0; v < vectors; v++) store(sums + v * W, load(sums + v * W) + total[v]);
 }
 
 /* Neighbouring taps of a row are, with their channels, neighbours in memory, if nothing lies between them. */
@@ -111,10 +129,15 @@ static void add_part(const Grad *grad, int64_t image, int64_t block, int64_t row
                    row * s->stride[0] - s->before[0], met(s, 0, rows), column * s->stride[1] - s->before[1],
                    met(s, 1, columns), room);
   Band band = {rows, columns, s->g.columns * k, s->stride[0] * x.row, s->stride[1] * s->x.channels};
-  const float *g = grad->g + ((image * s->g.rows + row) * s->g.columns + column) * k + block * 2 * W;
-  if (k != width) {
-    for (int64_t i = 0; i < rows; i++)
-      pack_row(g + i * band.g_row, k, k - block * 2 * W, columns, width, packed + i * columns * width);
+  int64_t at = ((image * s->g.rows + row) * s->g.columns + column) * k + block * 2 * W;
+  const float *g = grad->g + at;
+  if (k != width || grad->y) {
+    for (int64_t i = 0; i < rows; i++, at += band.g_row) {
+      float *to = packed + i * columns * width, *last = sums + depth(s) * width;
+      if (!grad->y) pack_row(grad->g + at, k, k - block * 2 * W, columns, width, to);
+      else if (vectors == 2) mask_row(2, grad->g + at, grad->y + at, k, columns, to, last);
+      else mask_row(1, grad->g + at, grad->y + at, k, columns, to, last);
+    }
     band.g_row = columns * width;
     g = packed;
   }
@@ -133,31 +156,49 @@ static void add_group(void *data, int64_t i) {
   const Sizes *s = grad->sizes;
   int64_t group = i / blocks(s), block = i % blocks(s);
   float *sums = sums_of(grad, group, block);
-  memset(sums, 0, depth(s) * vectors_of(s, block) * W * 4);
+  memset(sums, 0, rows_of(grad) * vectors_of(s, block) * W * 4);
   int64_t end = cut(s->x.images, s->groups, group + 1);
   for (int64_t image = cut(s->x.images, s->groups, group); image < end; image++) add_image(grad, image, block, sums);
 }
 
-static void add_up(void *data, int64_t tap) {
+/* A row of the result. */
+static void add_up(void *data, int64_t row) {
   const Grad *grad = data;
   const Sizes *s = grad->sizes;
-  int64_t features = s->g.channels, from = tap * s->x.channels, to = from + s->x.channels;
+  int64_t features = s->g.channels;
+  float *to = row < depth(s) ? grad->kernel + row * features : grad->bias;
   for (int64_t block = 0; block < blocks(s); block++) {
     int64_t width = vectors_of(s, block) * W, n = least(width, features - block * 2 * W);
-    for (int64_t row = from; row < to; row++) {
-      float total[2 * W] = {0};
-      for (int64_t group = 0; group < s->groups; group++) {
-        const float *sums = sums_of(grad, group, block) + row * width;
-        for (int64_t k = 0; k < width; k++) total[k] += sums[k];
-      }
-      memcpy(grad->kernel + row * features + block * 2 * W, total, n * 4);
+    float total[2 * W] = {0};
+    for (int64_t group = 0; group < s->groups; group++) {
+      const float *sums = sums_of(grad, group, block) + row * width;
+      for (int64_t k = 0; k < width; k++) total[k] += sums[k];
     }
+    memcpy(to + block * 2 * W, total, n * 4);
   }
 }
 
+static void add_tap(void *data, int64_t tap) {
+  int64_t channels = ((const Grad *)data)->sizes->x.channels;
+  for (int64_t c = 0; c < channels; c++) add_up(data, tap * channels + c);
+}
+
+static void compute(const Call *call, Grad *grad) {
+  const Sizes *sizes = grad->sizes;
+  in_parallel(call, sizes->groups * blocks(sizes), add_group, grad);
+  in_parallel(call, sizes->taps[0] * sizes->taps[1], add_tap, grad);
+}
+
 KERNEL(kjax_conv_kernel_grad) {
-  const Sizes *sizes = (const Sizes *)call->sizes;
-  Grad grad = {sizes, operand(call, 0), operand(call, 1), result(call, 0), result(call, 1)};
-  in_parallel(call, sizes->groups * blocks(sizes), add_group, &grad);
-  in_parallel(call, sizes->taps[0] * sizes->taps[1], add_up, &grad);
+  Grad grad = {(const Sizes *)call->sizes, operand(call, 0), operand(call, 1), NULL, result(call, 0), NULL,
+               result(call, 1)};
+  compute(call, &grad);
+}
+
+/* (x, g, y) -> (gradient of the kernel, of the bias, sums) */
+KERNEL(kjax_conv_relu_grad) {
+  Grad grad = {(const Sizes *)call->sizes, operand(call, 0), operand(call, 1), operand(call, 2), result(call, 0),
+               result(call, 1), result(call, 2)};
+  compute(call, &grad);
+  add_up(&grad, depth(grad.sizes));
 }

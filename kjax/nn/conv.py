@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from kjax.activations import relu
 from kjax.frozen import pair, require_int, suggest
 from kjax.nn import kernels
 from kjax.nn.core import add_bias, channels_back, channels_last, check_data_format
@@ -82,6 +83,12 @@ class Convolution(Windowed):
         """The convolution of `x`, which has its channels last."""
         raise NotImplementedError
 
+    def activated(self, x: jax.Array, params: Params) -> jax.Array:
+        """What the layer makes of `x`, which has its channels last."""
+        own: Any = self
+        y = add_bias(self.convolve(x, params), params)
+        return own.activation(channels_back(y, own.data_format))
+
     def channels(self, params: Params) -> int:
         """The number of channels that the params were made for."""
         raise NotImplementedError
@@ -111,8 +118,7 @@ class Convolution(Windowed):
         last = channels_last(x, own.data_format)
         if last.shape[-1] != self.channels(params):
             self.refuse(f"was built for {self.channels(params)} channels", x)
-        y = add_bias(self.convolve(last, params), params)
-        return own.activation(channels_back(y, own.data_format)), state
+        return self.activated(last, params), state
 
 
 class Conv(Convolution, WeightOptions):
@@ -143,6 +149,12 @@ class Conv(Convolution, WeightOptions):
 
     def channels(self, params: Params) -> int:
         return params["kernel"].shape[-2] * self.groups
+
+    def activated(self, x: jax.Array, params: Params) -> jax.Array:
+        if self.activation is not relu or self.groups > 1 or not self.use_bias:
+            return super().activated(x, params)
+        window = self.strides, self.padding, self.dilation_rate
+        return channels_back(kernels.conv_relu(x, params["kernel"], params["bias"], *window), self.data_format)
 
     def convolve(self, x: jax.Array, params: Params) -> jax.Array:
         return kernels.grouped_conv(x, params["kernel"], self.groups, self.strides, self.padding, self.dilation_rate)

@@ -16,6 +16,7 @@ cases = {
     "Dense": (nn.Dense(64), (512, 64)),
     "Dense over time": (nn.Dense(64), (8, 64, 64)),
     "Conv2D": (nn.Conv2D(8, 3), (4, 8, 8, 8)),
+    "Conv2D and relu": (nn.Conv2D(8, 3, activation="relu"), (4, 8, 8, 8)),
     "Conv2D of groups": (nn.Conv2D(8, 3, strides=2, groups=2), (4, 8, 8, 8)),
     "Conv2DTranspose": (nn.Conv2DTranspose(8, 3, strides=2), (4, 8, 8, 8)),
     "Conv3D": (nn.Conv3D(8, 3), (4, 5, 5, 5, 8)),
@@ -52,4 +53,4 @@ def errors():
 
 
 def test_gradients_of_shared_weights_are_those_of_one_device(errors):
-    assert len(errors) == 15 and {name: error for name, error in errors.items() if error > 2e-6} == {}
+    assert len(errors) == 16 and {name: error for name, error in errors.items() if error > 2e-6} == {}

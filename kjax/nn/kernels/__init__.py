@@ -6,6 +6,7 @@ from .bits import normal as normal
 from .conv import conv as conv
 from .conv import make_window as make_window
 from .conv import taps as taps
+from .conv_relu import conv_relu as conv_relu
 from .grouped import grouped_conv as grouped_conv
 from .gru import gru as gru
 from .hosted import HostArray as HostArray

@@ -63,6 +63,10 @@ def takes_forward(x: Steps, kernel: Steps, window: Window) -> bool:
     return math.prod(kernel[:-1]) > 16 and _fits(x, kernel, window) and min(_band(_forward_axes(window), x)) > 0
 
 
+def takes_relu(x: Steps, kernel: Steps, window: Window) -> bool:
+    return _fits(x, kernel, window) and min(_band(_forward_axes(window), x)) > 0
+
+
 def takes_input_grad(g: Steps, kernel: Steps, window: Window) -> bool:
     """For up to 4 channels, most of a vector would be idle: patches are 1.3 to 2 times faster."""
     return kernel[-2] > 4 and _fits(g, kernel, window) and min(_band(_input_grad_axes(window), g)) > 0
@@ -72,9 +76,21 @@ def takes_kernel_grad(x: Steps, g: Steps, window: Window) -> bool:
     return _fits(x, g, window) and min(_grad_band(x, _plane(window))) > 0
 
 
+def takes_relu_grad(x: Steps, g: Steps, window: Window) -> bool:
+    return g[-1] % 16 == 0 and takes_kernel_grad(x, g, window)
+
+
 def forward(x: Array, kernel: Array, window: Window) -> Array:
     """The output."""
     return _conv(x, kernel, _forward_axes(window), (x.shape[0], *window.out, kernel.shape[-1]))
+
+
+def forward_relu(x: Array, kernel: Array, bias: Array, window: Window) -> Array:
+    """The output plus the bias, and where that is negative 0."""
+    shape = (x.shape[0], *window.out, kernel.shape[-1])
+    sizes = _sizes(_forward_axes(window), x.shape, shape, swapped=False)
+    results = [shape, _packed(x, kernel, shape), (_whole(shape[-1]),)]
+    return native.call("conv_relu", results, sizes, x, kernel, bias)[0]
 
 
 def input_grad(g: Array, kernel: Array, window: Window) -> Array:
@@ -84,21 +100,27 @@ def input_grad(g: Array, kernel: Array, window: Window) -> Array:
 
 def kernel_grad(x: Array, g: Array, window: Window) -> Array:
     """The gradient of the kernel."""
-    plane, groups = _plane(window), _groups(x.shape, g.shape)
-    results = [(*window.taps, x.shape[-1], g.shape[-1])]
-    results += [(groups * math.prod(window.taps) * x.shape[-1] * _whole(g.shape[-1]),)]
-    images = [x.shape[0], *plane.size, x.shape[-1], g.shape[0], *plane.out, g.shape[-1]]
-    before = [before for before, _ in plane.padding]
-    sizes = [*images, *plane.taps, *plane.strides, *plane.dilation, *before, groups, *_grad_band(x.shape, plane)]
-    return native.call("conv_kernel_grad", results, sizes, x, g)[0]
+    kernel = (*window.taps, x.shape[-1], g.shape[-1])
+    return native.call("conv_kernel_grad", [kernel, _sums(x, g, window)], _grad_sizes(x, g, window), x, g)[0]
+
+
+def kernel_grad_relu(x: Array, g: Array, y: Array, window: Window) -> tuple[Array, Array]:
+    """The gradients of kernel and bias by that g which met a positive y."""
+    results = [(*window.taps, x.shape[-1], g.shape[-1]), g.shape[-1:], _sums(x, g, window, rows=1)]
+    kernel, bias, _ = native.call("conv_relu_grad", results, _grad_sizes(x, g, window), x, g, y)
+    return kernel, bias
 
 
 # --- The output and the gradient of x ---
 
 
 def _conv(x: Array, kernel: Array, axes: list[Axis], shape: Steps, swapped: bool = False) -> Array:
-    packed = math.prod(kernel.shape[:-2]) * x.shape[-1] * _whole(shape[-1])
-    return native.call("conv", [shape, (packed,)], _sizes(axes, x.shape, shape, swapped), x, kernel)[0]
+    sizes = _sizes(axes, x.shape, shape, swapped)
+    return native.call("conv", [shape, _packed(x, kernel, shape)], sizes, x, kernel)[0]
+
+
+def _packed(x: Array, kernel: Array, shape: Steps) -> Steps:
+    return (math.prod(kernel.shape[:-2]) * x.shape[-1] * _whole(shape[-1]),)
 
 
 def _forward_axes(window: Window) -> list[Axis]:
@@ -190,6 +212,19 @@ def _grad_band(x: Steps, plane: Window) -> tuple[int, int]:
         return 0, 0
     down = min(_pixels(rows, ROOM // (columns.span(across) * x[-1])), G_ROOM // 32 // across)
     return min(down, -(-PIXELS // across), rows.longest), across
+
+
+def _sums(x: Array, g: Array, window: Window, rows: int = 0) -> Steps:
+    """Of each group, for each tap and channel, and so many rows more."""
+    depth = math.prod(window.taps) * x.shape[-1] + rows
+    return (_groups(x.shape, g.shape) * depth * _whole(g.shape[-1]),)
+
+
+def _grad_sizes(x: Array, g: Array, window: Window) -> list[int]:
+    plane = _plane(window)
+    images = [x.shape[0], *plane.size, x.shape[-1], g.shape[0], *plane.out, g.shape[-1]]
+    steps = [*plane.taps, *plane.strides, *plane.dilation, *(before for before, _ in plane.padding)]
+    return [*images, *steps, _groups(x.shape, g.shape), *_grad_band(x.shape, plane)]
 
 
 # --- Both ---

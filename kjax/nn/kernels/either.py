@@ -19,7 +19,7 @@ def make_either(name: str, plain: Callable, fast: Callable | None = None, takes:
     """
     primitive = Primitive(name)
     primitive.multiple_results = True
-    run_eagerly(primitive, "axes", "epsilon", "shape", "dtype")
+    run_eagerly(primitive, "axes", "epsilon", "shape", "dtype", "window")
 
     @primitive.def_abstract_eval
     def shapes(*operands: Any, **static: Any) -> Any:
