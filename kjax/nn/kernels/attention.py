@@ -57,7 +57,7 @@ def attend(
         operands = [x.reshape(math.prod(lead), *x.shape[-3:]) for x in (query, key, value)]
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
         found = attention_p.bind(*operands, causal=causal, window=window, precision=precision)
-        return tuple(y.reshape(*lead, *y.shape[1:]) for y in found)  # type: ignore[return-value]
+        return tuple(y.reshape(*lead, *y.shape[1:]) for y in found)
     mask = all_of(band(query.shape[-3], key.shape[-3], causal, window), mask)
     return weighted(query, key, value, mask, drop)
 
@@ -185,7 +185,7 @@ def takes(query: Any, key: Any, value: Any, *others: Any, **static: Any) -> bool
     return whole and seen * most <= LONGEST and seen <= SEEN and {x.dtype for x in (query, key, value)} == {FLOAT32}
 
 
-def attention_native(query: Array, key: Array, value: Array, *, causal: bool, window: Window, **_: Any) -> Any:
+def attention_native(query: Array, key: Array, value: Array, *, causal: bool, window: Window, **static: Any) -> Any:
     batch, steps, heads, _ = query.shape
     results = [(*query.shape[:-1], value.shape[-1]), (batch, heads, steps, key.shape[1])]
     sizes, scale = _settings(query, key, value, causal, window)
@@ -193,7 +193,7 @@ def attention_native(query: Array, key: Array, value: Array, *, causal: bool, wi
 
 
 def pull_native(
-    g: Array, query: Array, key: Array, value: Array, weights: Array, *, causal: bool, window: Window, **_: Any
+    g: Array, query: Array, key: Array, value: Array, weights: Array, *, causal: bool, window: Window, **static: Any
 ) -> Sequence[Array]:
     sizes, scale = _settings(query, key, value, causal, window)
     results = [x.shape for x in (query, key, value)]
@@ -216,10 +216,11 @@ pull_p = make_either("attention_gradient", pull, pull_native, lambda g, *operand
 
 def _attention_jvp(primals: Any, tangents: Any, **static: Any) -> Any:
     tangents = tuple(map(ad.instantiate_zeros, tangents))
+    (query, key, _), (along_query, along_key, _) = primals, tangents
     means, weights = attention_p.bind(*primals, **static)
     (along,) = push_p.bind(*tangents, *primals, weights, **static)
     with _multiplying(static["precision"]):
-        return (means, weights), (along, weights_along(*tangents[:2], *primals[:2], weights))
+        return (means, weights), (along, weights_along(along_query, along_key, query, key, weights))
 
 
 def _fold(primitive: Primitive, operands: Any, places: Any, **static: Any) -> Any:
