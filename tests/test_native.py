@@ -73,11 +73,15 @@ print("kjax_" in jax.jit(conv).lower(x, kernel).as_text(), float(conv(x, kernel)
 DIGESTS = """
 import hashlib, json
 import jax, numpy as np
+from kjax.nn.kernels import attend
 from kjax.nn.kernels.conv import conv
 rng = np.random.default_rng(0)
 x, kernel, g = (rng.standard_normal(s).astype("f") for s in [(6, 13, 13, 24), (3, 3, 24, 40), (6, 13, 13, 40)])
 y, back = jax.vjp(lambda x, kernel: conv(x, kernel, padding="same"), x, kernel)
 arrays = [y, *back(g)]
+query = rng.standard_normal((3, 70, 4, 32)).astype("f")
+y, back = jax.vjp(lambda query: attend(query, query, query, causal=True)[0], query)
+arrays += [y, *back(query)]
 print(json.dumps([[hashlib.sha256(np.asarray(a)).hexdigest() for a in arrays], [float(abs(a).sum()) for a in arrays]]))
 """
 

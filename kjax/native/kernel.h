@@ -30,6 +30,16 @@ typedef float Loose __attribute__((vector_size(W * 4), aligned(4), may_alias));
 INLINE Vector load(const float *from) { return *(const Loose *)from; }
 INLINE void store(float *to, Vector value) { *(Loose *)to = value; }
 INLINE Vector spread(float value) { return value - (Vector){0}; }
+
+/* The sum of all lanes, in halves. */
+INLINE float across(Vector value) {
+  float lanes[W];
+  store(lanes, value);
+  for (int half = W / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 

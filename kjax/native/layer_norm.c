@@ -26,15 +26,6 @@ INLINE Job job_of(const Call *call, const float *x) {
 
 INLINE int64_t first_row(const Job *job, int64_t task) { return job->rows * task / job->tasks; }
 
-/* The sum of all lanes, in halves. */
-INLINE float across(Vector value) {
-  float lanes[W];
-  store(lanes, value);
-  for (int half = W / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
-  return lanes[0];
-}
-
 INLINE Vector sum_of(const Vector *parts) { return (parts[0] + parts[1]) + (parts[2] + parts[3]); }
 
 INLINE float sum_away(const float *x, int64_t channels, float near) {

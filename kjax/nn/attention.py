@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from kjax import initializers
 from kjax.dtypes import at_least_float32
 from kjax.frozen import suggest
-from kjax.nn.attend import all_of, band, check_inputs, inputs_of, weights_of
+from kjax.nn.attend import check_inputs, inputs_of
+from kjax.nn.kernels import all_of, band, weights_of
 from kjax.nn.layer import Layer, Params, State
 from kjax.nn.mask import Masked, over, plain, unmask
 from kjax.nn.noise import Dropout

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from kjax.frozen import is_int, require_int
-from kjax.nn.attend import all_of, attend, band, check_inputs, inputs_of
+from kjax.nn.attend import check_inputs, inputs_of
 from kjax.nn.composite import Composite
 from kjax.nn.core import add_bias
 from kjax.nn.errors import LayerError
-from kjax.nn.kernels import tensordot
+from kjax.nn.kernels import all_of, attend, tensordot
 from kjax.nn.layer import Layer, Params, State, WeightOptions
 from kjax.nn.mask import Masked, over, plain, unmask
 from kjax.nn.noise import Dropout
@@ -123,10 +123,9 @@ class HeadedAttention(Composite, WeightOptions):
         turn = self.rotary or unchanged
         projected = [turn(self.query(query)), turn(self.key(key)), self.value(value)]
         q, k, v = (split_heads(plain(part), axes) for part in projected)
-        reach = band(q.shape[-3], k.shape[-3], self.use_causal_mask, self.sliding_window)
         steps = (steps_to_heads(part, axes) for part in projected[1:])
-        mask = all_of(reach, given_to_heads(given, len(shape), axes), *steps)
-        y, weights = attend(q, k, v, mask, self.dropout or unchanged)
+        mask = all_of(given_to_heads(given, len(shape), axes), *steps)
+        y, weights = attend(q, k, v, mask, self.dropout or None, self.use_causal_mask, self.sliding_window)
         y = join_heads(y, axes, shape)
         y = y * plain(self.gate(query)) if self.use_gate else y
         y = self.attention_output(y if own is None else Masked(y, own))

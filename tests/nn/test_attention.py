@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kjax import Model, nn
-from kjax.nn.attend import attend
+from kjax.nn.kernels import attend
 from kjax.nn.mask import unmask
 from kjax.weights import look_up, weight_paths
 

@@ -1,5 +1,9 @@
 """Array kernels whose fast lowering depends on the device: pure functions, channels last."""
 
+from .attention import all_of as all_of
+from .attention import attend as attend
+from .attention import band as band
+from .attention import weights_of as weights_of
 from .bias import spread as spread
 from .bits import keep_mask as keep_mask
 from .bits import normal as normal

@@ -63,10 +63,6 @@ def takes_forward(x: Steps, kernel: Steps, window: Window) -> bool:
     return math.prod(kernel[:-1]) > 16 and _fits(x, kernel, window) and min(_band(_forward_axes(window), x)) > 0
 
 
-def takes_relu(x: Steps, kernel: Steps, window: Window) -> bool:
-    return _fits(x, kernel, window) and min(_band(_forward_axes(window), x)) > 0
-
-
 def takes_input_grad(g: Steps, kernel: Steps, window: Window) -> bool:
     """For up to 4 channels, most of a vector would be idle: patches are 1.3 to 2 times faster."""
     return kernel[-2] > 4 and _fits(g, kernel, window) and min(_band(_input_grad_axes(window), g)) > 0

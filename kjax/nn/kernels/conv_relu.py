@@ -8,7 +8,6 @@ and bias come from one pass over the gradient of y: 0.72 of the time. A training
 takes 0.98 of the time, one of that for CIFAR 0.96 (processor time 0.98 and 0.97; 2 cores, AVX-512).
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -20,8 +19,8 @@ from jax.interpreters import ad
 from . import conv_native
 from .bias import spread, total_p
 from .conv import Padding, Setting, check_operands, forward_p, kernel_grad_p, make_window
-from .either import make_either
-from .primitive import Primitive, Window, together
+from .either import make_either, make_transposes
+from .primitive import Window, together
 
 
 def conv_relu(
@@ -53,7 +52,7 @@ def native(x: Array, kernel: Array, bias: Array, *, window: Window) -> tuple[Arr
 
 def takes(x: Any, kernel: Any, bias: Any, *, window: Window) -> bool:
     float32 = {a.dtype for a in (x, kernel, bias)} == {np.dtype(np.float32)}
-    return float32 and conv_native.takes_relu(x.shape, kernel.shape, window)
+    return float32 and conv_native.takes_forward(x.shape, kernel.shape, window)
 
 
 def push(along_kernel: Array, along_bias: Array, x: Array, y: Array, *, window: Window) -> tuple[Array]:
@@ -104,25 +103,5 @@ def _jvp(primals: Any, tangents: Any, *, window: Window) -> Any:
     return [y], [_kept(sum(parts[1:], parts[0]), y)]
 
 
-def _linear_jvp(primitive: Primitive, plain: Any, linear: int, primals: Any, tangents: Any, *, window: Window) -> Any:
-    """Along the linear operands the primitive itself; along the others whatever the plain rule's tangent is."""
-    filled = tuple(map(ad.instantiate_zeros, tangents))
-    if all(type(tangent) is ad.Zero for tangent in tangents[linear:]):
-        along = primitive.bind(*filled[:linear], *primals[linear:], window=window)
-        return primitive.bind(*primals, window=window), along
-    return jax.jvp(partial(plain, window=window), primals, filled)
-
-
-def _push_transpose(cotangents: Any, _: Any, __: Any, x: Array, y: Array, *, window: Window) -> list[Any]:
-    return [*pull_p.bind(ad.instantiate_zeros(cotangents[0]), x, y, window=window), None, None]
-
-
-def _pull_transpose(cotangents: Any, _: Any, x: Array, y: Array, *, window: Window) -> list[Any]:
-    return [*push_p.bind(*map(ad.instantiate_zeros, cotangents), x, y, window=window), None, None]
-
-
 ad.primitive_jvps[conv_relu_p] = _jvp
-ad.primitive_jvps[push_p] = partial(_linear_jvp, push_p, push, 2)
-ad.primitive_jvps[pull_p] = partial(_linear_jvp, pull_p, pull, 1)
-ad.primitive_transposes[push_p] = _push_transpose
-ad.primitive_transposes[pull_p] = _pull_transpose
+make_transposes((push_p, push, 2), (pull_p, pull, 1))

@@ -11,8 +11,7 @@ one of a GPT of 128 channels 0.94 (2 cores, AVX-512).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -23,8 +22,8 @@ from jax.interpreters import ad
 
 from kjax import native
 
-from .either import make_either
-from .primitive import Primitive, together
+from .either import make_either, make_transposes
+from .primitive import together
 from .standardise import first, standardise
 
 Axes = tuple[int, ...]
@@ -160,25 +159,5 @@ def _normalise_jvp(primals: Any, tangents: Any, *, axes: Axes, epsilon: float) -
     return (y, near, rest, variance), (along_y, ad.Zero(jax.typeof(near)), along_x.mean(axes), along_variance)
 
 
-def _linear_jvp(primitive: Primitive, plain: Callable, linear: int, primals: Any, tangents: Any, *, axes: Axes) -> Any:
-    """Along the linear operands the primitive itself; along the others whatever the plain rule's tangent is."""
-    filled = tuple(map(ad.instantiate_zeros, tangents))
-    if all(type(tangent) is ad.Zero for tangent in tangents[linear:]):
-        along = primitive.bind(*filled[:linear], *primals[linear:], axes=axes)
-        return primitive.bind(*primals, axes=axes), along
-    return jax.jvp(partial(plain, axes=axes), primals, filled)
-
-
-def _push_transpose(cotangents: Any, *operands: Any, axes: Axes) -> list[Any]:
-    return [*pull_p.bind(ad.instantiate_zeros(cotangents[0]), *operands[3:], axes=axes), *[None] * 5]
-
-
-def _pull_transpose(cotangents: Any, _: Any, *fixed: Any, axes: Axes) -> list[Any]:
-    return [*push_p.bind(*map(ad.instantiate_zeros, cotangents), *fixed, axes=axes), *[None] * 5]
-
-
 ad.primitive_jvps[normalise_p] = _normalise_jvp
-ad.primitive_jvps[push_p] = partial(_linear_jvp, push_p, push, 3)
-ad.primitive_jvps[pull_p] = partial(_linear_jvp, pull_p, pull, 1)
-ad.primitive_transposes[push_p] = _push_transpose
-ad.primitive_transposes[pull_p] = _pull_transpose
+make_transposes((push_p, push, 3), (pull_p, pull, 1))

@@ -39,12 +39,15 @@ def product(equation: str, a: Array, b: Array, dtype: Any = None) -> Array:
     """
     wide = jnp.result_type(a, b)
     a, b = a.astype(wide), b.astype(wide)
-    # Where types say how arrays are spread over devices, as in shard_map, only JAX's own primitives pass that on.
-    alone = all(jax.typeof(x).sharding.mesh.empty for x in (a, b))
-    if alone and wide == jnp.float32 and dtype in (None, wide) and gains(equation, a.shape, b.shape):
+    if unspread(a, b) and wide == jnp.float32 and dtype in (None, wide) and gains(equation, a.shape, b.shape):
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
         return product_p.bind(a, b, equation=equation, precision=precision)
     return anywhere(a, b, equation=equation, dtype=dtype)
+
+
+def unspread(*arrays: Array) -> bool:
+    """Whether no type says, as in shard_map, how arrays are spread over devices: JAX's primitives alone pass it on."""
+    return all(jax.typeof(x).sharding.mesh.empty for x in arrays)
 
 
 def tensordot(x: Array, kernel: Array, bound: int = 1) -> Array:
