@@ -37,7 +37,7 @@ INLINE void forward_tile(const Forward *f, const Turn *turn, const float *h, con
   Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int g = 0; g < GATES; g++) sums[r * GATES + g] = fetch(f->plus + gate_at + (r * GATES + g) * units, n);
-  add_products(sums, loop, h + row * units, units, 0, panel_of(loop, block), GATES, rows, GATES);
+  add_products(sums, loop, h + row * units, units, panel_of(loop, block), GATES, rows, GATES);
   for (int r = 0; r < rows; r++) {
     int64_t own = (row + r) * units + block * W;
     forward_row(f, sums + r * GATES, at + r * units, gate_at + r * GATES * units, h + own, c + own,
@@ -102,14 +102,12 @@ INLINE void gates_row(const Reverse *v, int64_t t, int64_t row, const float *c, 
 }
 
 static void reverse_step(const Reverse *v, const Turn *turn) {
-#define TILE(count) pass_back_and_add(loop, v->along_h + row * units, g_sums + row * GATES * units, block, GATES, count, GATES);
   const Loop *loop = &v->loop;
   int64_t units = loop->units;
   const float *c = past_of(loop, turn, v->cs, v->first_c), *g_sums = v->g_plus + turn->t * GATES * states_of(loop);
   for (int64_t row = turn->row; row < turn->row + turn->rows; row++)
     for (int64_t j = 0; j < units; j += W) gates_row(v, turn->t, row, c, j);
-  EACH_TILE(loop, turn, ROWS, TILE)
-#undef TILE
+  pass_back(loop, turn, v->along_h, g_sums, GATES, GATES);
 }
 
 static void reverse_rows(void *data, int64_t chunk) {
