@@ -6,8 +6,10 @@ peers does no harm. What they use in the end is asked of the system, which keeps
 
 import os
 import pathlib
+import time
 
 PROCESS = pathlib.Path("/proc")
+BEGAN = time.monotonic()
 NO_AVX512 = ",".join(f"-AVX512{part}" for part in ("F", "CD", "DQ", "BW", "VL"))
 SETTINGS = {
     "avx2": {
@@ -25,12 +27,14 @@ SETTINGS = {
 """By what is left: environment variables for kjax, XLA, PyTorch, torch.compile, oneDNN, MKL, NumPy, copying memory."""
 
 
-def used_avx512(process: pathlib.Path = PROCESS) -> bool | None:
-    """Whether a thread of this process has ever used AVX-512; None where the system does not tell.
+def used_avx512(process: pathlib.Path = PROCESS, began: float = BEGAN) -> bool | None:
+    """Whether a thread of this process has used AVX-512 since it began; None where the system does not tell.
 
-    Threads are asked one by one by their own numbers: what a process tells is only that of its first thread.
+    It keeps how long ago that was, or -1. A process inherits it from the one that started it, so what was earlier is
+    not its own. Threads are asked one by one by their own numbers: what a process tells is only that of its first.
     """
     threads = process / "self/task"
     files = [process / name / "arch_status" for name in os.listdir(threads)] if threads.exists() else []
     told = [path.read_text().split() for path in files if path.exists()]
-    return any(int(elapsed) >= 0 for _, elapsed in told) if told else None
+    age = 1e3 * (time.monotonic() - began)
+    return any(0 <= int(elapsed) < age for _, elapsed in told) if told else None

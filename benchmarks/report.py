@@ -187,9 +187,10 @@ def wider(workloads: dict[str, Any]) -> str:
     titles = [info.title for peer, info in PEERS.items() if (peer, True) in ran]
     if not titles:
         return "No thread used AVX-512." if (OURS, False) in ran else "Whether they did is not known here."
+    own = "YNNPACK, XLA's library of matrix products, asks the processor itself and can't be told."
     return f"""By what the
-system notes of each thread, AVX-512 was used all the same in {", ".join(titles)}:
-YNNPACK, XLA's library of matrix products, asks the processor itself and can't be told."""
+system notes of each thread, AVX-512 was used all the same in {", ".join(titles)}.
+{own if all(PEERS[peer].on_jax for peer, used in ran if used) else ""}"""
 
 
 def memory(results: dict[str, Any]) -> str:
