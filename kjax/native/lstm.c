@@ -16,9 +16,9 @@ typedef struct {
 } Forward;
 
 /* One row of a tile: the gates and states that its sums lead to, from a first place in plus and in the states. It is no
- * part of a tile's code, for the compiler fuses a sum of two products either way, and tiles of other heights otherwise. */
-static __attribute__((noinline)) void forward_row(const Forward *f, const Vector *sums, int64_t at, int64_t gate_at, const float *h,
-                        const float *c, int real, int64_t n) {
+ * part of a tile's code, for the compiler fuses a sum of two products either way, in each height of tile its own. */
+static __attribute__((noinline)) void forward_row(const Forward *f, const Vector *sums, int64_t at, int64_t gate_at,
+                                                  const float *h, const float *c, int real, int64_t n) {
   int64_t units = f->loop.units;
   Vector before = fetch(c, n), gates[GATES];
   UNROLL for (int g = 0; g < GATES; g++) {

@@ -30,7 +30,8 @@ INLINE void put(float *to, Vector value, int64_t n) {
 }
 
 /* The first member of what the tasks of a kernel share. The kernel is (units, gates, units); packed is room for it in
- * panels of W units, each (units, gates, W), or (gates, units, W) of the transpose. A row is real where a step changes its states. */
+ * panels of W units, each (units, gates, W), or (gates, units, W) of the transpose. A row is real where a step changes
+ * its states. */
 typedef struct {
   int64_t steps, batch, units;
   int backwards, gates;
@@ -103,8 +104,8 @@ INLINE void run_loop(const Call *call, const Loop *loop, void (*pack)(void *, in
   in_parallel(call, chunks_of(loop), rows, (void *)loop);
 }
 
-/* sums[r * gates + g] += left[row r] @ panel[·][g] for some of `all` gates, whose panel begins at the first of them. The
- * loop adds up in a copy, for an array that is indexed elsewhere would not stay in registers. */
+/* sums[r * gates + g] += left[row r] @ panel[·][g] for some of `all` gates, whose panel begins at the first of them.
+ * The loop adds up in a copy, for an array that is indexed elsewhere would not stay in registers. */
 INLINE void add_products(Vector sums[SUMS], const Loop *loop, const float *left, int64_t row, const float *panel,
                          int all, int rows, int gates) {
   Vector total[SUMS];
@@ -162,7 +163,8 @@ INLINE void back_rows(const Loop *loop, float *along, const float *g_sums, int a
 }
 
 /* The same of all rows of a turn; `along` and g_sums begin at the batch's first row. */
-static inline void pass_back(const Loop *loop, const Turn *turn, float *along, const float *g_sums, int all, int gates) {
+static inline void pass_back(const Loop *loop, const Turn *turn, float *along, const float *g_sums, int all,
+                             int gates) {
 #define CASE(count) \
   case count: back_rows(loop, along + row * loop->units, g_sums + row * all * loop->units, all, gates, count); break;
   int64_t tiles = (turn->rows + HEIGHT - 1) / HEIGHT, row = turn->row, end;
