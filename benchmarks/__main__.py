@@ -9,6 +9,7 @@ import sys
 import time
 
 from benchmarks import accelerator, measure, profile, report, results, scaling, startup
+from benchmarks.instructions import SETTINGS
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
 
@@ -41,8 +42,9 @@ def parts(options: argparse.Namespace):
         yield from on_accelerator(options)
         return
     for name in options.workloads:
-        figures = measure.workload(name, options.peers, options.rounds, options.steps, options.check, log)
-        yield {"workloads": {name: results.stamped(figures)}}
+        arguments = name, options.peers, options.rounds, options.steps, options.check, log
+        figures = measure.workload(*arguments, SETTINGS.get(options.instructions))
+        yield {options.instructions or "workloads": {name: results.stamped(figures)}}
     if options.startup:
         yield started(startup.all_measures(options.peers, options.rounds, options.steps, log))
         yield from profiles(options)
@@ -87,11 +89,12 @@ def parse() -> argparse.Namespace:
     chosen("--calls", action="store_true", help="only single calls: predict of one row, train_on_batch")
     chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
+    chosen("--instructions", choices=list(SETTINGS), help="only training speed, of peers that do with these")
     chosen("--accelerator", action="store_true", help="only on a GPU or TPU, with batches that fill it")
     chosen("--report-only", action="store_true", help="write the report from results.json; measure nothing")
     chosen("--output", type=pathlib.Path, default=HERE / "README.md", help="the report; the other files lie beside it")
     options = parser.parse_args()
-    options.startup &= not options.quick
+    options.startup &= not (options.quick or options.instructions)
     options.workloads = options.workloads or (QUICK_WORKLOADS if options.quick else list(WORKLOADS))
     options.peers = with_yardstick(options.peers or (QUICK_PEERS if options.quick else list(PEERS)))
     options.workloads = [] if options.workloads == ["none"] else options.workloads

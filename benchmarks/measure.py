@@ -22,20 +22,29 @@ STAT = pathlib.Path("/proc/stat")
 Log = Callable[[str], None]
 
 
-def workload(name: str, peers: Sequence[str], rounds: int, steps: int | None, checked: bool, log: Log) -> dict:
-    """The figures of all peers on one workload."""
+def workload(
+    name: str,
+    peers: Sequence[str],
+    rounds: int,
+    steps: int | None,
+    checked: bool,
+    log: Log,
+    limits: dict[str, str] | None = None,
+) -> dict:
+    """The figures of all peers on one workload; of processes with `limits` in their environment, if there are any."""
     peers = [YARDSTICK, *(p for p in peers if p != YARDSTICK)]
     steps = steps or find(name).steps
     result: dict[str, Any] = {"steps": steps, "rounds": rounds, "flops": find(name).flops, "peers": {}}
     with ExitStack() as stack:
-        meter = stack.enter_context(Worker(YARDSTICK, name))
-        workers, _, failures = warmed_up(stack, name, peers, steps, log, TOGETHER)
+        meter = stack.enter_context(Worker(YARDSTICK, name, limits))
+        workers, _, failures = warmed_up(stack, name, peers, steps, log, TOGETHER, limits)
         peak = meter.ask("peak")
         timed, quiet = alternate(workers, rounds, failures, log)
         result |= {"peak_flops": max(peak["flops"], meter.ask("peak")["flops"]), "device": peak["device"], **quiet}
         for peer, seconds in timed.items():
             figures = {"ms": [1e3 * s / steps for s in seconds], **workers[peer].ask("memory")}
-            result["peers"][peer] = figures | {"versions": workers[peer].ask("versions")}
+            seen = workers[peer].ask("instructions") if limits else {}
+            result["peers"][peer] = figures | seen | {"versions": workers[peer].ask("versions")}
         if checked:  # afterwards, for the memory that it takes is none of the training's
             result["check"] = check(name, {peer: workers[peer] for peer in timed}, log)
     result["peers"] |= {peer: {"failed": why} for peer, why in failures.items()}
@@ -66,14 +75,22 @@ def same_work(losses: dict[str, Any], peer: str) -> bool:
     return all(abs(a - b) <= TOLERANCE * abs(b) for a, b in zip(own, wanted, strict=True))
 
 
-def warmed_up(stack: ExitStack, name: str, peers: Sequence[str], steps: int, log: Log, together: int = 1) -> Any:
+def warmed_up(
+    stack: ExitStack,
+    name: str,
+    peers: Sequence[str],
+    steps: int,
+    log: Log,
+    together: int = 1,
+    limits: dict[str, str] | None = None,
+) -> Any:
     """The workers that are ready with the seconds of their first epoch, and why others are not.
 
     Where `together` is 1, one starts after the other, and the seconds are figures.
     """
 
     def warm(peer: str) -> tuple[str, Worker, float | str]:
-        worker = stack.enter_context(Worker(peer, name))
+        worker = stack.enter_context(Worker(peer, name, limits))
         try:
             first = worker.ask("warm_up", steps=steps)["seconds"]
             log(f"{name}: {peer} is warm after {first:.1f} s")

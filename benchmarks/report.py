@@ -3,14 +3,15 @@
 import pathlib
 import statistics
 import tomllib
-from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import accelerator, figures, picture, profile
 from benchmarks.figures import OURS, Spread
-from benchmarks.measure import TOLERANCE, same_work
+from benchmarks.instructions import SETTINGS
+from benchmarks.measure import TOLERANCE
 from benchmarks.peers import PEERS, YARDSTICK
 from benchmarks.startup import FIRST_EPOCH, ORDERS, SINGLE_CALLS
+from benchmarks.tables import cell, described, number, range_of, table
 from benchmarks.workloads import WORKLOADS, find
 
 NOTES = pathlib.Path(__file__).with_name("notes.toml")
@@ -39,6 +40,7 @@ make bench ARGS="--quick"                         # one workload, two peers, a f
 python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
 python -m benchmarks --scaling                    # the curves
 python -m benchmarks --accelerator                # on a GPU or TPU, which these others leave alone
+python -m benchmarks --instructions avx2          # speed as on a processor without AVX-512
 python -m benchmarks --calls                      # single calls
 python -m benchmarks --profile                    # where the time of kjax's steps goes
 python -m benchmarks --report-only                # this page again from results.json
@@ -73,6 +75,7 @@ def write(path: pathlib.Path, results: dict[str, Any]) -> None:
     if results.get("workloads"):
         picture.speed(path.with_name("speed.png"), ordered(results["workloads"]))
         parts += [speed(results), targets(results), memory(results)]
+    parts += [limited(level, results[level]) for level in SETTINGS if results.get(level)]
     if results.get("profiles"):
         parts.append(profiles(results["profiles"]))
     if results.get("startup"):
@@ -114,11 +117,6 @@ def quiet(workloads: dict[str, Any]) -> str:
     )
 
 
-def described(machine: dict[str, Any]) -> str:
-    processor = f" of {machine['processor']}" if machine.get("processor") else ""
-    return f"{machine['cores']} cores{processor}, {machine['memory_gb']} GB of memory"
-
-
 def speed(results: dict[str, Any]) -> str:
     workloads = ordered(results["workloads"])
     rows = [[WORKLOADS[name].title, *[cell(w, peer) for peer in PEERS]] for name, w in workloads.items()]
@@ -136,26 +134,17 @@ def speed(results: dict[str, Any]) -> str:
     return f"## Speed of training\n\n{picture_line}\n\n{text}\n{table(TITLES, rows)}\n{failures}"
 
 
-def cell(workload: dict[str, Any], peer: str) -> str:
-    """A peer's time, bold for the best, marked where its losses differ."""
-    timed = figures.times(workload).get(peer)
-    if timed is None:
-        return "fails" if peer in workload["peers"] else "–"
-    median = f"**{number(timed.median)}**" if peer == figures.best_peer(workload) else number(timed.median)
-    different = "check" in workload and not same_work(workload["check"], peer)
-    return f"{median}{' ≠' if different else ''} ({number(timed.least)}–{number(timed.most)})"
-
-
 def targets(results: dict[str, Any]) -> str:
     workloads = ordered(results["workloads"])
     header = ["", "kjax / best peer", "which", "kjax / raw JAX", "share of peak", "best peer's", "rounds", "target"]
-    rows = [
-        [WORKLOADS[name].title, *against(w), "missed" if figures.missed(name, w) else "met"]
-        for name, w in workloads.items()
-    ]
+    rows = [[WORKLOADS[name].title, *against(w), judged(name, w)] for name, w in workloads.items()]
     text = "Below 1, kjax is faster. Wanted: at most 1.0 times the best peer (0.8 on the tiny MLP, the MNIST MLP, the\n"
     text += f"MNIST CNN and the character GPT), at most {figures.YARDSTICK_TARGET} times raw JAX.\n"
     return f"## Against the best\n\n{text}\n{table(header, rows)}\n{notes(workloads)}"
+
+
+def judged(name: str, workload: dict[str, Any]) -> str:
+    return "missed" if figures.missed(name, workload) else "met"
 
 
 def against(workload: dict[str, Any]) -> list[str]:
@@ -166,16 +155,42 @@ def against(workload: dict[str, Any]) -> list[str]:
     return [ratios[0], PEERS[best].title if best else "–", ratios[1], *percent, str(workload["rounds"])]
 
 
-def notes(workloads: dict[str, Any]) -> str:
+def notes(workloads: dict[str, Any], suffix: str = "") -> str:
     """Where targets are missed: by how much, and what `notes.toml` says about why."""
     known = tomllib.loads(NOTES.read_text())
     missed = {name: figures.missed(name, w) for name, w in workloads.items()}
     lines = [
-        f"- **{WORKLOADS[name].title}** takes {'; '.join(m)}. {known.get(name, '').strip()}"
+        f"- **{WORKLOADS[name].title}** takes {'; '.join(m)}. {known.get(name + suffix, '').strip()}"
         for name, m in missed.items()
         if m
     ]
     return "\n".join(line.rstrip() for line in ["Where a target is missed:", "", *lines, ""]) if lines else ""
+
+
+def limited(level: str, found: dict[str, Any]) -> str:
+    """Speed on a processor with fewer instructions."""
+    workloads, title = ordered(found), level.upper()
+    rows = [
+        [WORKLOADS[n].title, *[cell(w, peer) for peer in PEERS], *against(w)[:3], judged(n, w)]
+        for n, w in workloads.items()
+    ]
+    header = [*TITLES, "kjax / best peer", "which", "kjax / raw JAX", "target"]
+    text = f"""Milliseconds per training step, median (least–most), where all are told to do with {title}, as most
+laptops' processors must: `--instructions {level}`. The targets are those above. {wider(workloads)}
+"""
+    return f"## With {title} alone\n\n{text}\n{table(header, rows)}\n{notes(workloads, f'@{level}')}"
+
+
+def wider(workloads: dict[str, Any]) -> str:
+    """Who went beyond what all were told, as the system saw it."""
+    ran = [(peer, own.get("avx512")) for w in workloads.values() for peer, own in w["peers"].items()]
+    titles = [info.title for peer, info in PEERS.items() if (peer, True) in ran]
+    if not titles:
+        return "No thread used AVX-512." if (OURS, False) in ran else "Whether they did is not known here."
+    own = "YNNPACK, XLA's library of matrix products, asks the processor itself and can't be told."
+    return f"""By what the
+system notes of each thread, AVX-512 was used all the same in {", ".join(titles)}.
+{own if all(PEERS[peer].on_jax for peer, used in ran if used) else ""}"""
 
 
 def memory(results: dict[str, Any]) -> str:
@@ -316,26 +331,3 @@ def curve(sizes: dict[str, Any]) -> str:
         for size in sorted(sizes, key=int)
     ]
     return table(header, rows)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown, numbers to the right."""
-    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def number(value: float) -> str:
-    """Three digits, never an exponent."""
-    return (
-        f"{value:.0f}"
-        if value >= 100
-        else f"{value:.1f}"
-        if value >= 10
-        else f"{value:.2f}"
-        if value >= 1
-        else f"{value:.3f}"
-    )
-
-
-def range_of(value: Spread | None) -> str:
-    return "–" if value is None else f"{number(value.median)} ({number(value.least)}–{number(value.most)})"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers, workloads
+from benchmarks.instructions import used_avx512
 from benchmarks.peers import PEERS
 from benchmarks.spec import without_dropout
 
@@ -145,6 +146,12 @@ def device_bytes(name: str) -> int:
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
 
 
+def instructions(held: Held) -> dict[str, Any]:
+    """Whether AVX-512 was used so far, where the system tells."""
+    used = used_avx512()
+    return {} if used is None else {"avx512": used}
+
+
 def versions(held: Held) -> dict[str, Any]:
     """Of the packages that count for this peer."""
     return {name: version_of(name) for name in PEERS[held.name].packages}
@@ -160,7 +167,8 @@ def version_of(package: str) -> str:
 
 
 ORDERS = {
-    f.__name__: f for f in (check, warm_up, epoch, profile, predict, train_on_batch, in_turns, peak, memory, versions)
+    f.__name__: f
+    for f in (check, warm_up, epoch, profile, predict, train_on_batch, in_turns, peak, memory, instructions, versions)
 }
 
 

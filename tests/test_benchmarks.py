@@ -1,11 +1,13 @@
 """The benchmark's own arithmetic, on figures made up; nothing is timed, and no peer but raw JAX is needed."""
 
 import dataclasses
+import time
+import typing
 
 import jax
 import pytest
 
-from benchmarks import accelerator, figures, measure, profile, report, results, worker
+from benchmarks import accelerator, figures, instructions, measure, profile, report, results, worker
 from benchmarks.client import environment
 from benchmarks.peers import PEERS
 from benchmarks.spec import without_dropout
@@ -228,3 +230,61 @@ def test_why_a_call_takes_longer_than_wanted_is_said_where_it_does():
     name = figures.in_turns("predict")
     slow, quick = ({name: {"seconds": {"kjax": [ms], "raw": [1.0]}}} for ms in (1.4, 1.2))
     assert report.call_notes(slow).startswith("\n`predict`: XLA runs") and report.call_notes(quick) == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "used"),
+    [(["-1", "-1"], False), (["-1", "40"], True), (["0", "-1"], True), (["9000", "-1"], False), ([], None)],
+)
+def test_avx512_is_seen_in_any_thread(tmp_path, told, used):
+    for number, elapsed in enumerate(told):
+        (tmp_path / "self/task" / str(number)).mkdir(parents=True)
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "arch_status").write_text(f"AVX512_elapsed_ms:\t{elapsed}\n")
+    assert instructions.used_avx512(tmp_path, time.monotonic() - 8) is used
+
+
+class Obedient:
+    """A worker that starts no process and keeps what it was told."""
+
+    environments: typing.ClassVar[list] = []
+
+    def __init__(self, peer, name, env=None):
+        self.environments.append(environment(peer, env))
+
+    def ask(self, order, **_):
+        seen = {"seconds": 1.0, "busy": 0.0, "idle": 0.0, "flops": 1e9, "device": "cpu", "losses": [1.0], "bytes": 1}
+        return {"instructions": {"avx512": False}, "versions": {}}.get(order, seen)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("level", [None, "avx2"])
+def test_all_peers_are_limited_alike(monkeypatch, level):
+    monkeypatch.setattr(measure, "Worker", Obedient)
+    monkeypatch.setattr(measure, "PAUSE", 0)
+    monkeypatch.setattr(Obedient, "environments", [])
+    settings = instructions.SETTINGS.get(level)
+    found = measure.workload("tiny_mlp", ["kjax", "torch"], 1, 1, True, lambda text: None, settings)
+    limited = [(settings or {}).items() <= env.items() for env in Obedient.environments]
+    assert limited == [True] * 4 and all("KJAX_NATIVE" in env for env in Obedient.environments) is bool(level)
+    assert {peer: own.get("avx512") for peer, own in found["peers"].items()} == dict.fromkeys(
+        ("raw", "kjax", "torch"), False if level else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("used", "wanted"), [(True, "in kjax.\nYNNPACK"), (False, "No thread used AVX-512."), (None, "not known here")]
+)
+def test_fewer_instructions_have_a_table_of_their_own(tmp_path, used, wanted):
+    found = workload(kjax=[1.0, 1.1], raw=[2.0, 2.0], torch=[1.0, 1.1])
+    found["peers"]["kjax"] |= {} if used is None else {"avx512": used}
+    report.write(tmp_path / "README.md", {"avx2": {"tiny_mlp": results.stamped(found)}})
+    text = (tmp_path / "README.md").read_text()
+    assert "## With AVX2 alone" in text and wanted in text
+    assert "| 1.00 (1.00–1.00) | PyTorch | 0.525 (0.500–0.550) | missed |" in text
+    assert "takes 1.00 times PyTorch, wanted 0.8." in text

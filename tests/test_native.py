@@ -101,6 +101,22 @@ def test_each_level_gives_the_same_numbers_up_to_rounding():
         np.testing.assert_allclose(other, sums[0], rtol=1e-5)
 
 
+ALONE = """
+import jax, numpy as np
+from kjax.nn.kernels.lstm import lstm
+rng = np.random.default_rng(0)
+plus, kernel, h, c = (rng.standard_normal(s).astype("f") for s in [(3, 37, 72), (18, 72), (37, 18), (37, 18)])
+few = slice(30, 33)
+run = jax.jit(lambda plus, h, c: lstm(plus, kernel, h, c, None, False)[0])
+print(np.array_equal(run(plus, h, c)[:, few], run(plus[:, few], h[few], c[few])))
+"""
+
+
+@pytest.mark.skipif(not native.LEVELS.keys() <= set(build.targets()), reason="one library there")
+def test_rows_of_a_batch_are_the_same_alone_at_each_level():
+    assert [run(ALONE, KJAX_NATIVE=level).strip() for level in native._found_levels()[1:]] in (["True"], [])
+
+
 @pytest.mark.usefixtures("forgotten")
 def test_library_of_other_sources_is_refused(monkeypatch):
     monkeypatch.setattr(native, "sources", lambda: "0" * 16)

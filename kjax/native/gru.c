@@ -56,7 +56,7 @@ INLINE void after_tile(const Forward *f, const Turn *turn, const float *h, int64
   Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int g = 0; g < GATES; g++) sums[r * GATES + g] = fetch(f->bias + g * units + j, units - j);
-  add_products(sums, loop, h + row * units, units, 0, panel_of(loop, block), GATES, rows, GATES);
+  add_products(sums, loop, h + row * units, units, panel_of(loop, block), GATES, rows, GATES);
   for (int r = 0; r < rows; r++) {
     Place place = place_of(loop, turn->t, row + r, j, h);
     after_row(f, &place, sums + r * GATES);
@@ -71,7 +71,7 @@ INLINE void reset_tile(const Forward *f, const Turn *turn, const float *h, int64
   Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int g = 0; g < 2; g++) sums[r * 2 + g] = fetch(plus + (r * GATES + g) * units, units - j);
-  add_products(sums, loop, h + row * units, units, 0, panel_of(loop, block), GATES, rows, 2);
+  add_products(sums, loop, h + row * units, units, panel_of(loop, block), GATES, rows, 2);
   for (int r = 0; r < rows; r++) {
     Place p = place_of(loop, turn->t, row + r, j, h);
     set_gates(f, &p, sums[r * 2], sums[r * 2 + 1]);
@@ -86,7 +86,7 @@ INLINE void state_tile(const Forward *f, const Turn *turn, const float *h, int64
   const float *plus = f->plus + (first * GATES + CANDIDATE) * units + j;
   Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++) sums[r] = fetch(plus + r * GATES * units, units - j);
-  add_products(sums, loop, f->inner + first * units, units, 0, panel_of(loop, block) + CANDIDATE * W, GATES, rows, 1);
+  add_products(sums, loop, f->inner + first * units, units, panel_of(loop, block) + CANDIDATE * W, GATES, rows, 1);
   for (int r = 0; r < rows; r++) {
     Place place = place_of(loop, turn->t, row + r, j, h);
     set_state(f, &place, sums[r]);
@@ -172,8 +172,9 @@ INLINE void gates_row(const Reverse *v, const Place *p, float *along) {
 INLINE void reset_back_tile(const Reverse *v, const Turn *turn, const float *h, int64_t block, int64_t row, int rows) {
   const Loop *loop = &v->loop;
   int64_t units = loop->units, j = block * W;
-  Vector sums[SUMS];
-  pass_back(loop, sums, v->g_plus + (turn->t * loop->batch + row) * GATES * units, block, CANDIDATE, GATES, rows, 1);
+  const float *g_new = v->g_plus + (turn->t * loop->batch + row) * GATES * units + CANDIDATE * units;
+  Vector sums[SUMS] = {0};
+  add_products(sums, loop, g_new, GATES * units, panel_of(loop, block) + CANDIDATE * units * W, 1, rows, 1);
   for (int i = 0; i < rows; i++) {
     Place p = place_of(loop, turn->t, row + i, j, h);
     float *along = v->along + (row + i) * units + j;
@@ -184,13 +185,9 @@ INLINE void reset_back_tile(const Reverse *v, const Turn *turn, const float *h, 
 }
 
 static void reverse_step(const Reverse *v, const Turn *turn) {
-#define BACK(sums, gates, count) \
-  pass_back_and_add(loop, v->along + row * units, sums + (turn->t * loop->batch + row) * GATES * units, block, GATES, count, gates);
-#define ALL(count) BACK(v->g_sums, GATES, count)
 #define CANDIDATES(count) reset_back_tile(v, turn, h, block, row, count);
-#define OTHERS(count) BACK(v->g_plus, 2, count)
   const Loop *loop = &v->loop;
-  int64_t units = loop->units;
+  int64_t units = loop->units, first = turn->t * GATES * states_of(loop);
   const float *h = past_of(loop, turn, v->hs, v->first);
   for (int64_t row = turn->row; row < turn->row + turn->rows; row++)
     for (int64_t j = 0; j < units; j += W) {
@@ -198,10 +195,10 @@ static void reverse_step(const Reverse *v, const Turn *turn) {
       gates_row(v, &place, v->along + row * units + j);
     }
   if (v->g_sums) {
-    EACH_TILE(loop, turn, ROWS, ALL)
+    pass_back(loop, turn, v->along, v->g_sums + first, GATES, GATES);
   } else {
     EACH_TILE(loop, turn, 4 * ROWS, CANDIDATES)
-    EACH_TILE(loop, turn, 2 * ROWS, OTHERS)
+    pass_back(loop, turn, v->along, v->g_plus + first, GATES, CANDIDATE);
   }
 }
 

@@ -15,9 +15,10 @@ typedef struct {
   float *hs, *cs, *gates, *last_h, *last_c;
 } Forward;
 
-/* One row of a tile: the gates and states that its sums lead to, from a first place in plus and in the states. */
-INLINE void forward_row(const Forward *f, const Vector *sums, int64_t at, int64_t gate_at, const float *h,
-                        const float *c, int real, int64_t n) {
+/* One row of a tile: the gates and states that its sums lead to, from a first place in plus and in the states. It is no
+ * part of a tile's code, for the compiler fuses a sum of two products either way, in each height of tile its own. */
+static __attribute__((noinline)) void forward_row(const Forward *f, const Vector *sums, int64_t at, int64_t gate_at,
+                                                  const float *h, const float *c, int real, int64_t n) {
   int64_t units = f->loop.units;
   Vector before = fetch(c, n), gates[GATES];
   UNROLL for (int g = 0; g < GATES; g++) {
@@ -37,7 +38,7 @@ INLINE void forward_tile(const Forward *f, const Turn *turn, const float *h, con
   Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int g = 0; g < GATES; g++) sums[r * GATES + g] = fetch(f->plus + gate_at + (r * GATES + g) * units, n);
-  add_products(sums, loop, h + row * units, units, 0, panel_of(loop, block), GATES, rows, GATES);
+  add_products(sums, loop, h + row * units, units, panel_of(loop, block), GATES, rows, GATES);
   for (int r = 0; r < rows; r++) {
     int64_t own = (row + r) * units + block * W;
     forward_row(f, sums + r * GATES, at + r * units, gate_at + r * GATES * units, h + own, c + own,
@@ -102,14 +103,12 @@ INLINE void gates_row(const Reverse *v, int64_t t, int64_t row, const float *c, 
 }
 
 static void reverse_step(const Reverse *v, const Turn *turn) {
-#define TILE(count) pass_back_and_add(loop, v->along_h + row * units, g_sums + row * GATES * units, block, GATES, count, GATES);
   const Loop *loop = &v->loop;
   int64_t units = loop->units;
   const float *c = past_of(loop, turn, v->cs, v->first_c), *g_sums = v->g_plus + turn->t * GATES * states_of(loop);
   for (int64_t row = turn->row; row < turn->row + turn->rows; row++)
     for (int64_t j = 0; j < units; j += W) gates_row(v, turn->t, row, c, j);
-  EACH_TILE(loop, turn, ROWS, TILE)
-#undef TILE
+  pass_back(loop, turn, v->along_h, g_sums, GATES, GATES);
 }
 
 static void reverse_rows(void *data, int64_t chunk) {

@@ -20,7 +20,7 @@ INLINE void forward_tile(const Forward *f, const Turn *turn, const float *h, int
   int64_t units = loop->units, n = units - block * W, first = turn->t * loop->batch + row, at = first * units + block * W;
   Vector sums[SUMS];
   UNROLL for (int r = 0; r < rows; r++) sums[r] = fetch(f->plus + at + r * units, n);
-  add_products(sums, loop, h + row * units, units, 0, panel_of(loop, block), 1, rows, 1);
+  add_products(sums, loop, h + row * units, units, panel_of(loop, block), 1, rows, 1);
   for (int r = 0; r < rows; r++) {
     Vector old = fetch(h + (row + r) * units + block * W, n);
     put(f->hs + at + r * units, loop->real[first + r] != 0 ? tanh_of(sums[r]) : old, n);
@@ -69,14 +69,12 @@ INLINE void sums_row(const Reverse *v, int64_t t, int64_t row, int64_t j) {
 }
 
 static void reverse_step(const Reverse *v, const Turn *turn) {
-#define TILE(count) pass_back_and_add(loop, v->along + row * units, g_sums + row * units, block, 1, count, 1);
   const Loop *loop = &v->loop;
   int64_t units = loop->units;
   const float *g_sums = v->g_plus + turn->t * states_of(loop);
   for (int64_t row = turn->row; row < turn->row + turn->rows; row++)
     for (int64_t j = 0; j < units; j += W) sums_row(v, turn->t, row, j);
-  EACH_TILE(loop, turn, TALL, TILE)
-#undef TILE
+  pass_back(loop, turn, v->along, g_sums, 1, 1);
 }
 
 static void reverse_rows(void *data, int64_t chunk) {
