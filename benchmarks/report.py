@@ -4,11 +4,12 @@ import pathlib
 import statistics
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks import accelerator, figures, picture, profile
 from benchmarks.figures import OURS, Spread
-from benchmarks.measure import TOLERANCE, same_work
+from benchmarks.measure import TOLERANCE
 from benchmarks.peers import PEERS, YARDSTICK
 from benchmarks.startup import FIRST_EPOCH, ORDERS, SINGLE_CALLS
 from benchmarks.workloads import WORKLOADS, find
@@ -133,7 +134,15 @@ def speed(results: dict[str, Any]) -> str:
     )
     failures = "".join(f"- {peer} does not run on {title}: {reason}\n" for peer, title, reason in why)
     picture_line = "![time per step relative to kjax](speed.png)"
-    return f"## Speed of training\n\n{picture_line}\n\n{text}\n{table(TITLES, rows)}\n{failures}"
+    return f"## Speed of training\n\n{picture_line}\n\n{text}\n{table(TITLES, rows)}\n{failures}{marks(workloads)}"
+
+
+def marks(workloads: dict[str, Any]) -> str:
+    """What `notes.toml` says of losses that differ."""
+    known = tomllib.loads(NOTES.read_text())
+    marked = [name for name, w in workloads.items() if any(map(partial(figures.differs, w), w["peers"]))]
+    told = {name: known.get(f"{name} differs", "").strip() for name in marked}
+    return "".join(f"- ≠ {WORKLOADS[name].title}: {why}\n" for name, why in told.items() if why)
 
 
 def cell(workload: dict[str, Any], peer: str) -> str:
@@ -142,8 +151,7 @@ def cell(workload: dict[str, Any], peer: str) -> str:
     if timed is None:
         return "fails" if peer in workload["peers"] else "–"
     median = f"**{number(timed.median)}**" if peer == figures.best_peer(workload) else number(timed.median)
-    different = "check" in workload and not same_work(workload["check"], peer)
-    return f"{median}{' ≠' if different else ''} ({number(timed.least)}–{number(timed.most)})"
+    return f"{median}{' ≠' if figures.differs(workload, peer) else ''} ({number(timed.least)}–{number(timed.most)})"
 
 
 def targets(results: dict[str, Any]) -> str:
