@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from benchmarks.measure import same_work
 from benchmarks.peers import PEERS, YARDSTICK
 
 OURS = "kjax"
@@ -33,6 +34,11 @@ def times(workload: dict[str, Any]) -> dict[str, Spread]:
     """Milliseconds per step of the peers that ran, in the order of `PEERS`."""
     ran = workload["peers"]
     return {peer: spread(ran[peer]["ms"]) for peer in PEERS if ran.get(peer, {}).get("ms")}
+
+
+def differs(workload: dict[str, Any], peer: str) -> bool:
+    """Whether a peer was checked, and its losses are not the yardstick's."""
+    return "check" in workload and peer in times(workload) and not same_work(workload["check"], peer)
 
 
 def best_peer(workload: dict[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 import pathlib
 import statistics
 import tomllib
+from functools import partial
 from typing import Any
 
 from benchmarks import accelerator, figures, picture, profile
@@ -131,7 +132,15 @@ def speed(results: dict[str, Any]) -> str:
     )
     failures = "".join(f"- {peer} does not run on {title}: {reason}\n" for peer, title, reason in why)
     picture_line = "![time per step relative to kjax](speed.png)"
-    return f"## Speed of training\n\n{picture_line}\n\n{text}\n{table(TITLES, rows)}\n{failures}"
+    return f"## Speed of training\n\n{picture_line}\n\n{text}\n{table(TITLES, rows)}\n{failures}{marks(workloads)}"
+
+
+def marks(workloads: dict[str, Any]) -> str:
+    """What `notes.toml` says of losses that differ."""
+    known = tomllib.loads(NOTES.read_text())
+    marked = [name for name, w in workloads.items() if any(map(partial(figures.differs, w), w["peers"]))]
+    told = {name: known.get(f"{name} differs", "").strip() for name in marked}
+    return "".join(f"- ≠ {WORKLOADS[name].title}: {why}\n" for name, why in told.items() if why)
 
 
 def targets(results: dict[str, Any]) -> str:

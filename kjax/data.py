@@ -18,10 +18,10 @@ NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32"}
 def as_array(value: Any, name: str) -> Any:
     """A NumPy or JAX array of numbers from an array, a list, a pandas or polars frame, or a tensor.
 
-    64-bit numbers become 32-bit ones, unless JAX's 64-bit mode is on.
+    64-bit numbers become 32-bit ones, unless JAX's 64-bit mode is on, and all get this machine's byte order.
 
     Raises:
-        TypeError: not numbers: text, objects, None.
+        TypeError: not numbers: text, objects, None; or a mapped file in another byte order, which is not read whole.
         ValueError: no axis to count examples by, or rows of different lengths.
     """
     if type(value) is np.ndarray and value.dtype in READY and value.ndim:
@@ -34,13 +34,20 @@ def as_array(value: Any, name: str) -> Any:
         array = _numpy(value, name)
     if array.ndim == 0:
         raise ValueError(f"{name} is a single number; give an array whose first axis counts the examples")
-    return array if is_mapped(array) else narrowed(array)
+    if not is_mapped(array):
+        return narrowed(array)
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"{name} is a memory-mapped file of {array.dtype.str}, not this machine's byte order; write it anew "
+            f"with .astype({array.dtype.name!r}), or give {name}.astype({array.dtype.name!r}) if it fits in memory"
+        )
+    return array
 
 
 def narrowed(array: Any) -> Any:
-    """64-bit numbers as 32-bit ones, unless JAX's 64-bit mode is on."""
-    wide = jax.config.read("jax_enable_x64")
-    return array if wide else array.astype(NARROW.get(array.dtype.name, array.dtype), copy=False)
+    """64-bit numbers as 32-bit ones, unless JAX's 64-bit mode is on; all in this machine's byte order."""
+    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+    return array.astype(native if jax.config.read("jax_enable_x64") else NARROW.get(native.name, native), copy=False)
 
 
 def is_mapped(array: Any) -> bool:

@@ -187,6 +187,14 @@ def test_a_report_says_what_was_found_and_missed(tmp_path):
     assert (tmp_path / "speed.png").exists()
 
 
+def test_losses_that_differ_are_marked_and_explained(tmp_path):
+    losses = {"raw": [1.0], "kjax": [1.0], "torch": [2.0]}
+    found = results.stamped(workload(kjax=[1.0], raw=[4.0], torch=[2.0]) | {"check": losses})
+    report.write(tmp_path / "README.md", {"workloads": {"resnet20": found}})
+    text = (tmp_path / "README.md").read_text()
+    assert "**2.00** ≠" in text and text.count("≠ (") == 1 and "- ≠ ResNet-20, CIFAR shape, batch 32: The first" in text
+
+
 def test_every_workload_counts_its_work():
     assert all(w.flops > 0 for w in WORKLOADS.values())
 

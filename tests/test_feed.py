@@ -58,6 +58,13 @@ def test_a_mapped_file_stays_a_file(tmp_path, dtype):
     assert fitted(mapped, y)[0] == fitted(x, y)[0]
 
 
+def test_a_mapped_file_in_another_byte_order_is_refused(tmp_path):
+    x, y, _ = data()
+    np.save(tmp_path / "x.npy", x.astype(">f4"))
+    with pytest.raises(TypeError, match=r"x is a memory-mapped file of >f4, .*write it anew with .astype\('float32'\)"):
+        fitted(np.load(tmp_path / "x.npy", mmap_mode="r"), y)
+
+
 def test_every_chunk_has_one_shape_and_all_rows_come_once(small_memory):
     x, y = np.arange(150.0, dtype=np.float32)[:, None], np.zeros((150, 1), np.float32)
     order = np.random.default_rng(1).permutation(150)

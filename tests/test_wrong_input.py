@@ -311,5 +311,6 @@ def test_lists_and_frames_work():
     losses_seen = [made.test_on_batch(x, y) for x, y in [
         (X, Y), (X.tolist(), Y.tolist()), (pd.DataFrame(X), pd.DataFrame(Y)), (pd.DataFrame(X, dtype=object), pd.Series(Y[:, 0])),
         (X.astype("float64"), Y[:, 0]), (X.astype(int), Y.astype(int)), (X.astype(bool), Y), (jnp.asarray(X), jnp.asarray(Y)),
+        (X.astype(">f4"), Y.astype(">i4")), (X.astype(">f8"), Y.astype(">i8")), (np.asfortranarray(X), Y[:, ::-1][:, ::-1]),
     ]]  # fmt: skip
     assert len(set(losses_seen)) == 1

@@ -88,7 +88,7 @@ def make_primitive(name: str, anywhere: Rule, cpu: Rule, left: Axes, right: Axes
 
     batching.primitive_batchers[primitive] = partial(_batch, primitive, left, right)
     mlir.register_lowering(primitive, partial(_lower, run_anywhere))
-    mlir.register_lowering(primitive, partial(_lower_cpu, cpu, native), platform="cpu")
+    mlir.register_lowering(primitive, partial(_lower_cpu, run_anywhere, cpu, native), platform="cpu")
     return primitive
 
 
@@ -102,8 +102,10 @@ def _lower(run: Callable, context: Any, a: Any, b: Any, **static: Any) -> Any:
     return mlir.lower_fun(run, multiple_results=False)(context, a, b, **static)
 
 
-def _lower_cpu(cpu: Rule, native: Native, context: Any, a: Any, b: Any, **static: Any) -> Any:
+def _lower_cpu(anywhere: Callable, cpu: Rule, native: Native, context: Any, a: Any, b: Any, **static: Any) -> Any:
     avals = context.avals_in
+    if not all(aval.size for aval in avals):
+        return _lower(anywhere, context, a, b, **static)  # nothing to compute, and shapes that other rules divide by
     shapes = [aval.shape[static["members"] :] for aval in avals]
     wanted = kernels.usable(context) and {aval.dtype for aval in avals} == {jnp.dtype("float32")}
     rule = native.rule if wanted and native.takes(*shapes, static["window"]) else cpu
@@ -131,8 +133,9 @@ def _batch_pairs(bind: Rule, operands: Any, places: Any, members: bool) -> tuple
     a, b = (jnp.moveaxis(x, place, 0) for x, place in zip(operands, places, strict=True))
     if not members:
         return bind(a, b, members=True), 0
-    y = bind(*(x.reshape(-1, *x.shape[2:]) for x in (a, b)), members=True)
-    return y.reshape(a.shape[0], -1, *y.shape[1:]), 0
+    n, own = a.shape[:2]  # by number, for there may be none of something
+    y = bind(*(x.reshape(n * own, *x.shape[2:]) for x in (a, b)), members=True)
+    return y.reshape(n, own, *y.shape[1:]), 0
 
 
 def _batch_one(bind: Rule, operands: list[Array], places: Any, axes: Axes, members: bool) -> tuple[Array, int]:
@@ -140,6 +143,7 @@ def _batch_one(bind: Rule, operands: list[Array], places: Any, axes: Axes, membe
     x, place = operands[which], places[which]
     axis, result = ((a + members if a >= 0 else a) % (x.ndim - 1) for a in axes)
     moved = jnp.moveaxis(x, place, axis)
-    operands[which] = moved.reshape(*moved.shape[:axis], -1, *moved.shape[axis + 2 :])
+    n, own = moved.shape[axis : axis + 2]
+    operands[which] = moved.reshape(*moved.shape[:axis], n * own, *moved.shape[axis + 2 :])
     y = bind(*operands, members=members)
-    return y.reshape(*y.shape[:result], x.shape[place], -1, *y.shape[result + 1 :]), result
+    return y.reshape(*y.shape[:result], n, y.shape[result] // max(n, 1), *y.shape[result + 1 :]), result

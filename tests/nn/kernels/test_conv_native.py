@@ -133,6 +133,14 @@ def test_an_image_of_no_rows_has_a_gradient_of_none():
     assert run(x).shape == x.shape
 
 
+def test_a_batch_of_none_has_a_gradient_of_zeros():
+    x, kernel = jnp.ones((0, 6, 6, 8)), jnp.ones((3, 3, 8, 16))
+    run = jax.grad(lambda *a: conv(*a, padding="same").sum(), (0, 1))
+    for values, gradients in ((x, kernel), run), ((x[None], kernel[None]), jax.vmap(run)):
+        dx, dkernel = gradients(*values)
+        assert (dx.shape, dkernel.shape) == tuple(v.shape for v in values) and not dkernel.any()
+
+
 def test_strides_beyond_what_is_worth_listing_are_left_to_jax():
     window = make_window("conv", (512, 512), (16, 16), 256, "valid")
     assert not conv_native.takes_input_grad((1, 2, 2, 8), (16, 16, 8, 8), window)

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import math
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,9 @@ def check(case, level, eps):
     with pytest.MonkeyPatch.context() as patch:
         use(level, patch)
         program = jax.jit(curve(conv_relu, case)).lower(*values)
-        for name, wanted in (("kjax_conv_relu_kernels", True), ("kjax_conv_relu_grad", case[1][-1] % 16 == 0)):
+        # Up to 16 products, XLA's sum is as fast.
+        many, whole = math.prod(case[1][:-1]) > 16, case[1][-1] % 16 == 0
+        for name, wanted in (("kjax_conv_relu_kernels", many), ("kjax_conv_relu_grad", whole)):
             assert (name in program.as_text()) == (wanted and level is not None and len(case[2]) < 3)
         assert_near(program.compile()(*values), want, eps)
 
@@ -163,7 +166,7 @@ def test_the_layer_takes_it_where_it_can():
 def test_where_the_kernels_are_used():
     window = module.make_window("test", (8, 8), (3, 3), 1, "same")
     images = {c: (2, 8, 8, c) for c in (1, 16, 20, 10**5)}
-    assert [conv_native.takes_relu(images[c], (3, 3, c, 8), window) for c in images] == [True, True, True, False]
+    assert [conv_native.takes_forward(images[c], (3, 3, c, 8), window) for c in images] == [False, True, True, False]
     assert [conv_native.takes_relu_grad(images[1], images[c], window) for c in (1, 16, 20)] == [False, True, False]
 
 
