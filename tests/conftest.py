@@ -21,9 +21,10 @@ from kjax import compilation_cache
 
 # Nearly all of the time goes into compiling small programs that run once. XLA's newer way to make code of fused
 # operations takes twice as long as the one before; JAX 0.11 has no other, and ends at a flag that it does not know.
+# Parts that are compiled side by side are no gain where the processors are busy with other tests.
 FLAGS = ["--xla_backend_optimization_level=0"]
 if (0, 10) <= jax.__version_info__ < (0, 11):
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+    FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
 # All processes of a run share what they compile, in a folder of its own: a run must not depend on the one before.
@@ -53,8 +54,12 @@ def compiling():
     compilation_cache.use(os.environ["KJAX_COMPILATION_CACHE"])
 
 
+LONG = "test_exact", "test_notebooks"
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leaves tests that compare bits to the process that tests/test_exact.py starts."""
+    """The longest go first, so that no process is left with one at the end; tests of bits to tests/test_exact.py."""
+    items.sort(key=lambda item: item.module.__name__ not in LONG)
     if "KJAX_TESTS_EXACT" not in os.environ:
         exact = [item for item in items if item.get_closest_marker("exact")]
         items[:] = [item for item in items if item not in exact]
@@ -66,7 +71,7 @@ FINISHED = itertools.count(1)
 
 def pytest_runtest_teardown():
     """Drops what was compiled, now and then: a process would keep gigabytes of programs that nobody calls again."""
-    if next(FINISHED) % 60 == 0:
+    if next(FINISHED) % 180 == 0:
         jax.clear_caches()
 
 
