@@ -199,8 +199,8 @@ class Network:
 
     def _input(self, x: Any, name: str = "x") -> Any:
         """`x` as an array that fits the network (a tuple of them for several inputs); builds the network if need be."""
-        if type(x) is np.ndarray and x.shape[1:] == self._example != () and x.dtype in arrays.READY:
-            return x  # the usual case needs no more than this
+        if self._is_usual(x):
+            return x
         names = self.input_names
         if not names and not isinstance(x, dict):
             x = arrays.as_array(x, name)
@@ -212,6 +212,10 @@ class Network:
             self._build_for(x)
         self._check_input(x, name)
         return x
+
+    def _is_usual(self, x: Any) -> bool:
+        """Whether this is an array of just what the network takes, which needs no other check."""
+        return type(x) is np.ndarray and x.shape[1:] == self._example != () and x.dtype in arrays.READY
 
     def _check_input(self, x: Any, name: str) -> None:
         if hasattr(x, "shape"):

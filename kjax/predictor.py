@@ -21,17 +21,20 @@ from kjax.nn.container import all_layers
 from kjax.streams import is_stream, numbered, said
 from kjax.supply import NOTHING, Supply, supply
 
+ONE_STEP = frozenset((1, 2, 4, 8, 16, 32))
+"""How many examples `predict` takes as they are, in one step, where nothing is said of batches."""
+
 
 class Predictor(Network):
     """Predicts, as Keras's models do; the base of `Model`."""
 
     def _forward(self, x: Any) -> Any:
         """The outputs for a batch that fits, on the device."""
-        state, net, precision = self.state, self.net, self._precision
-        if self._outputs[0] is not net or self._outputs[1] is not precision:
-            self._outputs = net, precision, outputs(net, precision)
+        state, (net, precision, run) = self.state, self._outputs
+        if net is not self.net or precision is not self._precision:
+            net, precision, run = self._outputs = self.net, self._precision, outputs(self.net, self._precision)
         self._log.listens()
-        return self._outputs[2](state.params, state.state, x)
+        return run(state.params, state.state, x)
 
     @explained
     def predict(
@@ -55,8 +58,10 @@ class Predictor(Network):
             callbacks: get their hooks for predictions called.
             workers, max_queue_size, use_multiprocessing: as for `fit`.
         """
-        intake.check_counts("predict", batch_size=batch_size, steps=steps, workers=workers)
         require_verbose(verbose, "predict")
+        if batch_size is steps is callbacks is None and workers == 1 and self._is_usual(x) and len(x) in ONE_STEP:
+            return on_host(self._forward(x))  # what follows would take a tenth of the time of one row
+        intake.check_counts("predict", batch_size=batch_size, steps=steps, workers=workers)
         if is_stream(x):
             found = supply(x, steps, False, False, workers, batch_size)
             return self._predict_stream(found, steps, verbose, callbacks)

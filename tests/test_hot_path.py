@@ -11,6 +11,7 @@ import pytest
 from jax._src.array import ArrayImpl
 
 import kjax
+from kjax import data
 from kjax.layers import Dense, Dropout
 
 X, Y = np.random.default_rng(0).random((96, 8), np.float32), np.arange(96, dtype=np.int32) % 3
@@ -67,7 +68,7 @@ def implicit(fetched, monkeypatch):
         return value
 
     monkeypatch.setattr(jax, "device_get", device_get)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(data, "on_cpu", lambda: False)
     return lambda: [*found, *fetched]
 
 
