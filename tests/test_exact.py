@@ -5,8 +5,6 @@ import pathlib
 import subprocess
 import sys
 
-import jax
-
 TESTS = pathlib.Path(__file__).parent
 MARK = "@pytest.mark." + "exact"
 
@@ -17,7 +15,3 @@ def test_equal_bits_as_users_have_it():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "exact", *files]
     done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True)
     assert files and done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_other_tests_do_not_run_so():
-    assert "optimization_level=0" in os.environ["XLA_FLAGS"] and jax.default_backend() == "cpu"
