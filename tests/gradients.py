@@ -17,7 +17,7 @@ def dot(a, b):
 
 
 def check_gradients(f, *args, rtol=1e-6, seed=0, order=2, every_mode=False):
-    """Reverse and forward mode to first order, forward over reverse and reverse over reverse to second.
+    """Reverse and forward mode to first order, forward over reverse and reverse over reverse to second (`order`).
 
     `every_mode` adds both modes over forward mode, which is how `jax.test_util.check_grads` has it.
 
@@ -38,7 +38,7 @@ def check_gradients(f, *args, rtol=1e-6, seed=0, order=2, every_mode=False):
     @jax.jit
     def run(args):
         level, forward = jax.jvp(value, (args,), (u,))
-        grads, moved = jax.jvp(jax.grad(value), (args,), (u,))
+        grads, moved = jax.jvp(jax.grad(value), (args,), (u,)) if order == 2 else (jax.grad(value)(args), None)
         found = {"forward": forward, "reverse": dot(grads, u)}
         if order == 2:
             found |= {"forward over reverse": dot(moved, v), "reverse over reverse": dot(jax.grad(slope)(args), u)}
