@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kjax import nn, regularizers
@@ -62,4 +61,4 @@ OPTIONS = dict(  # everything that Dense and Conv2D share
 def randomised(tree, seed=0):
     """The same tree with other numbers, so that a bias of zero cannot hide anything; variances stay positive."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: jnp.asarray((0.1 + rng.random(a.shape)) * 0.7, a.dtype), tree)
+    return jax.tree.map(lambda a: jax.device_put(np.asarray((0.1 + rng.random(a.shape)) * 0.7, a.dtype)), tree)

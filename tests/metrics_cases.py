@@ -1,7 +1,9 @@
 """One row per metric and set of options, with the data it takes; shared by the tests of metrics."""
 
+import functools
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -96,6 +98,16 @@ def bound(metric, y_true, y_pred):
     return metric.bind(y_true.shape, y_pred.shape)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def update(metric, state, *batch):
+    return metric.update(state, *batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def result(metric, state):
+    return metric.result(state)
+
+
 def run(metric, y_true, y_pred, weight=None, splits=()):
     """The result over batches that end at `splits`."""
     metric = bound(metric, y_true, y_pred)
@@ -103,5 +115,5 @@ def run(metric, y_true, y_pred, weight=None, splits=()):
     ends = [0, *sorted(splits), len(y_true)]
     for a, b in itertools.pairwise(ends):
         if a < b:
-            state = metric.update(state, y_true[a:b], y_pred[a:b], None if weight is None else weight[a:b])
-    return np.asarray(metric.result(state))
+            state = update(metric, state, y_true[a:b], y_pred[a:b], None if weight is None else weight[a:b])
+    return np.asarray(result(metric, state))

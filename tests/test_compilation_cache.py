@@ -70,12 +70,14 @@ def test_the_second_process_compiles_nothing_and_no_trouble_stops_the_third(tmp_
 def settings(monkeypatch):
     """JAX's settings as they were, and kjax's as in a new process."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_enable_compilation_cache")
-    before = {name: getattr(jax.config, name) for name in names}
+    before, shared = {name: getattr(jax.config, name) for name in names}, os.environ["KJAX_COMPILATION_CACHE"]
+    use("off")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     monkeypatch.setattr(Decided, "yet", False)
     yield
-    use("off")
     for name, value in before.items():
         jax.config.update(name, value)
+    use(shared)
 
 
 def folder():

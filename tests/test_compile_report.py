@@ -106,7 +106,7 @@ def test_what_is_natural_compiles_without_a_word(model):
     assert [functions.count(name) for name in ("train_rows", "eval_rows", "train_step", "eval_step")] == [3, 4, 3, 1]
 
 
-def test_the_report_lists_all_that_was_compiled(model):
+def test_the_report_lists_all_that_was_compiled(model, compiling):
     model.fit(X, Y, 8, verbose=0)
     with pytest.warns(RecompileWarning):
         model.fit(X, Y, 5, verbose=0)

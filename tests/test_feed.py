@@ -35,6 +35,7 @@ def small_memory(monkeypatch):
     monkeypatch.setattr(feed, "CHUNK_BYTES", 16 * 4 * 6 * 3)  # three steps
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n", [150, 160, 7])
 def test_chunks_give_the_same_bits(n, weighted, small_memory, monkeypatch):

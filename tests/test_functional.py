@@ -102,6 +102,7 @@ def test_an_output_without_a_loss_needs_no_targets(model):
     assert model.predict(X)[1].shape == (12, 1)
 
 
+@pytest.mark.exact
 def test_single_steps_and_whole_epochs_give_the_same_bits(model):
     twin = copy.deepcopy(model)
     model.fit(X, Y, 4, epochs=1, shuffle=False, verbose=0)

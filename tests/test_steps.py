@@ -98,6 +98,7 @@ def told(model, single, **options):
     return (look.seen, history, [np.asarray(a) for a in jax.tree.leaves(model.state.params)]), len(steps) - len(look.at)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", CASES)
 def test_the_logs_of_each_batch_are_those_of_single_steps(name, monkeypatch):
     monkeypatch.setattr(reader, "BLOCK_BYTES", 5 * 6 * 5 * 4)  # five steps of a stream

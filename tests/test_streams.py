@@ -87,6 +87,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_gives_the_bits_of_arrays(kind):
     x, y, _ = data(150)
@@ -100,6 +101,7 @@ def test_a_stream_gives_the_bits_of_arrays(kind):
     np.testing.assert_array_equal(ours.predict(STREAMS[kind](x, y)), theirs.predict(x, 16))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("kind", ["an endless generator", "numbered"])
 def test_full_batches_give_the_bits_of_arrays(kind):
     x, y, _ = data(160)

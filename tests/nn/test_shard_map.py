@@ -34,10 +34,10 @@ errors = {}
 for name, (layer, shape) in cases.items():
     x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
     x = (x, x) if name == "MultiHeadAttention" else x
-    params, state = layer.init(jax.random.key(0), x)
+    params, state = jax.jit(layer.init)(jax.random.key(0), x)
     grad = jax.grad(lambda p, x: (layer.apply(p, state, x)[0] ** 2).sum())
     shared = jax.jit(jax.shard_map(grad, mesh=Mesh(jax.devices(), "d"), in_specs=(P(), P("d")), out_specs=P()))
-    pairs = list(zip(jax.tree.leaves(grad(params, x)), jax.tree.leaves(shared(params, x))))
+    pairs = list(zip(jax.tree.leaves(jax.jit(grad)(params, x)), jax.tree.leaves(shared(params, x))))
     largest = max(float(abs(one).max()) for one, _ in pairs)
     errors[name] = max(float(abs(one - two).max()) for one, two in pairs) / largest
 print(json.dumps(errors))
@@ -46,7 +46,8 @@ print(json.dumps(errors))
 
 @pytest.fixture(scope="module")
 def errors():
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
