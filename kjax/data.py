@@ -12,6 +12,7 @@ from kjax.foreign import to_numpy
 
 READY = frozenset(map(np.dtype, ("float32", "int32", "uint8", "bool")))
 """What passes as it is."""
+WHOLE = frozenset(map(np.dtype, ("float32", "float64")))
 NARROW = {"float64": "float32", "int64": "int32", "uint64": "uint32"}
 
 
@@ -48,6 +49,23 @@ def narrowed(array: Any) -> Any:
     """64-bit numbers as 32-bit ones, unless JAX's 64-bit mode is on; all in this machine's byte order."""
     native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     return array.astype(native if jax.config.read("jax_enable_x64") else NARROW.get(native.name, native), copy=False)
+
+
+def as_built(array: Any, built: Any, name: str) -> Any:
+    """Floats as those that a network of float32 or float64 was built for; in half precision it may meet wider ones.
+
+    Raises:
+        TypeError: a memory-mapped file of others, which is not to be read whole.
+    """
+    given = jax.dtypes.canonicalize_dtype(array.dtype)
+    if given == built or built not in WHOLE or not jnp.issubdtype(given, jnp.floating):
+        return array
+    if is_mapped(array):
+        raise TypeError(
+            f"{name} is a memory-mapped file of {array.dtype}, but the network was built for {built}; write it anew "
+            f"with .astype({str(built)!r}), or give {name}.astype({str(built)!r}) if it fits in memory"
+        )
+    return array.astype(built)
 
 
 def is_mapped(array: Any) -> bool:

@@ -169,7 +169,8 @@ class Network:
         net = in_precision(self.net, self._precision)
         paths, output = weight_paths(net, spec), plain(net.output(state.params, state.state, spec))
         self._spec, self._paths, self._output = spec, paths, output
-        self._example = () if self.input_names or isinstance(spec, dict) else self._wanted()
+        alone = not self.input_names and not isinstance(spec, dict) and spec.dtype in arrays.READY
+        self._example = self._wanted() if alone else ()
         self._state = state
 
     def _with_donations(self, state: TrainState) -> TrainState:
@@ -211,7 +212,7 @@ class Network:
         if self._state is None:
             self._build_for(x)
         self._check_input(x, name)
-        return x
+        return jax.tree.map(lambda a, spec: arrays.as_built(a, spec.dtype, name), x, self._spec)
 
     def _is_usual(self, x: Any) -> bool:
         """Whether this is an array of just what the network takes, which needs no other check."""

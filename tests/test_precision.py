@@ -12,6 +12,7 @@ from conftest import keras_allowed
 import kjax
 from kjax import Model, Sequential, load_model, nn, optim
 from kjax.compiled import outputs
+from kjax.layers import Input
 from kjax.nn.mask import plain
 from kjax.precision import MOST, LossScale, Precision
 from kjax.train import Trainer
@@ -441,3 +442,24 @@ def test_precisions_are_settings_like_others():
     trainer, state, batch = overflowing()
     with pytest.raises(ValueError, match=r"no loss_scale.*trainer.init"):
         trainer.train_step(state.replace(loss_scale=None), batch)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1D(3, 2, activation="relu"), nn.SeparableConv1D(3, 2), nn.LSTM(3)], ids=repr)
+def test_other_floats_become_those_that_the_network_was_built_for(layer, tmp_path):
+    model = Sequential([Input((5, 2)), layer, nn.Flatten(), nn.Dense(2)])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).random((4, 5, 2)).astype(np.float16)
+    want, y = model.predict(x.astype(np.float32)), np.zeros((4, 2), np.float32)
+    np.testing.assert_array_equal(model.predict(x), want)
+    assert model.train_on_batch(x, y) == pytest.approx((want**2).mean(), rel=1e-5)
+    with jax.enable_x64(True):
+        assert model.predict(x.astype(np.float64)).dtype == np.float32
+        model.fit(x.astype(np.float64), y, verbose=0)
+        wide = Sequential([layer, nn.Flatten(), nn.Dense(2)])
+        want = wide.predict(x.astype(np.float64))
+        np.testing.assert_array_equal(wide.predict(x.astype(np.float32)), want)
+    mapped = np.memmap(tmp_path / "x", np.float16, "w+", shape=x.shape)
+    with pytest.raises(
+        TypeError, match=r"x is a memory-mapped file of float16, but .* built for float32; write it anew"
+    ):
+        model.predict(mapped)
