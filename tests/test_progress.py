@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from kjax import loop
 from kjax.progress import Progress, written
 
 
@@ -69,3 +70,15 @@ def test_numbers_are_written_as_keras_writes_them():
 
 def test_standard_output_is_the_default():
     assert Progress(1).file is sys.stdout
+
+
+def test_the_first_dispatches_are_of_one_step_so_that_a_bar_moves_at_once_then_they_grow():
+    pace, found = loop.Pace(verbose=1), []
+    pace.begin({})
+    for seconds in (5.0, 1e-3, 8e-3, 64e-3):  # the first one compiles
+        found.append(pace.steps)
+        pace.timed(pace.steps, seconds)
+    assert found == [1, 1, 8, 64] and pace.steps == int(loop.SHOWN_SECONDS / 1e-3)
+    later = loop.Pace(verbose=1)
+    later.begin({"train": 1e-3})  # known from an earlier `fit`
+    assert later.steps == int(loop.SHOWN_SECONDS / 1e-3)
