@@ -55,19 +55,66 @@ def test_an_operation_is_named_after_what_it_contains(name, kind):
     assert profile.kinds_in(PROGRAM)[name] == kind
 
 
-def event(name, start, length, **args):
-    return {"ph": "X", "name": name, "ts": start, "dur": length, "args": args}
+def op(thread, name, began, ended):
+    return profile.Event(thread, name, began, ended, {"hlo_module": "m", "hlo_op": name})
 
 
-def test_an_operation_in_the_background_lasts_until_its_end_is_told():
-    own = {"hlo_module": "m", "hlo_op": "conv.1"}
-    events = [event("conv.1", 0, 1, **own), event("end: conv.1", 9, 0), event("conv.1", 10, 2, **own)]
-    events += [event("while.1", 0, 20, hlo_module="m", hlo_op="while.1"), {"ph": "M", "name": "thread_name"}]
-    assert list(profile.intervals(events)) == [("m/conv.1", 0, 9), ("m/conv.1", 10, 12)]
+def runs(thread, began, ended):
+    return profile.Event(thread, "ThunkExecutor::Execute", began, ended)
 
 
-def test_time_in_which_several_run_is_divided():
-    assert profile.shares([("a", 0, 4), ("b", 2, 6), ("a", 10, 11)]) == {"a": 4, "b": 3}
+def hands(thread, task, at):
+    return profile.Event(thread, profile.HAND_OVER, at, at, {"_p": task})
+
+
+def does(thread, task, began, ended):
+    return [
+        profile.Event(thread, profile.START, began, began, {"_c": task}),
+        profile.Event(thread, profile.STOP, ended, ended),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "own"),
+    [
+        # what follows one another takes its time; what runs at once halves it; a pause is nobody's
+        ([op("a", "x", 0, 4), op("a", "y", 4, 5), op("a", "x", 7, 8)], {"x": 5, "y": 1}),
+        ([op("a", "x", 0, 4), op("b", "y", 2, 6)], {"x": 3, "y": 3}),
+        # a loop only runs others
+        ([op("a", "while.1", 0, 9), op("a", "x", 1, 3)], {"x": 2}),
+        # begun in one thread, which is done at 2, ended by another one's task at 6
+        ([op("a", "x", 0, 2), hands("a", 1, 1), *does("b", 1, 1.5, 6)], {"x": 6}),
+        # the other one then runs the rest of the step before it notes that x has ended
+        (
+            [op("a", "x", 0, 2), hands("a", 1, 1), *does("b", 1, 1.5, 20)]
+            + [runs("b", 6, 18), op("b", "y", 7, 10), op("b", "z", 10, 18), profile.Event("b", "end: x", 18, 18.5)],
+            {"x": 6, "y": 3, "z": 8},
+        ),
+        # the rest without a note that it begins
+        ([op("a", "x", 0, 2), hands("a", 1, 1), *does("b", 1, 1.5, 20), op("b", "y", 6, 19)], {"x": 6, "y": 13}),
+        # a task waits while its thread does something else: only the work counts
+        ([op("a", "x", 0, 1), hands("a", 1, 0.5), op("b", "y", 0, 8), *does("b", 1, 8, 9)], {"x": 1.5, "y": 7.5}),
+        # a task of a task
+        ([op("a", "x", 0, 1), hands("a", 1, 0), *does("b", 1, 1, 2), hands("b", 2, 1), *does("a", 2, 2, 4)], {"x": 4}),
+        # a thread helps with another operation's task inside of its own; a task that no operation handed over
+        ([op("a", "x", 0, 1), hands("a", 1, 0.5), op("b", "y", 2, 9), *does("b", 1, 4, 6)], {"x": 3, "y": 5}),
+        ([*does("b", 7, 0, 5), op("b", "x", 1, 2)], {"x": 1}),
+    ],
+)
+def test_an_operation_takes_the_time_in_which_threads_work_on_it(events, own):
+    assert profile.own_times(events) == {f"m/{name}": pytest.approx(time) for name, time in own.items()}
+
+
+def test_a_trace_tells_each_operation_of_a_program(tmp_path):
+    @jax.jit
+    def product(x):
+        return x @ x
+
+    x = jax.numpy.ones((64, 64))
+    jax.block_until_ready(product(x))
+    with jax.profiler.trace(str(tmp_path / "trace")):
+        jax.block_until_ready(product(x))
+    assert list(profile.recorded(next(tmp_path.glob("trace/**/*.xplane.pb"))))
 
 
 def test_what_no_operation_takes_is_between_them():
