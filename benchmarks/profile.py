@@ -135,8 +135,9 @@ def own_times(events: list[Event]) -> dict[str, float]:
 
 def edges(events: list[Event]) -> list[tuple[float, Event, bool]]:
     """Where events begin and end, in order: what contains another begins before it."""
-    found = [(e.began, 1, e.began - e.ended, e) for e in events]
-    found += [(e.ended, 0, 0.0, e) for e in events if e.name not in HANDED]
+    spans = [e for e in events if e.ended > e.began and e.name not in HANDED]
+    found = [(e.ended, 0, 0.0, e) for e in spans]
+    found += [(e.began, 1, e.began - e.ended, e) for e in [*spans, *(e for e in events if e.name in HANDED)]]
     return [(now, event, bool(begins)) for now, begins, _, event in sorted(found, key=lambda edge: edge[:3])]
 
 

@@ -99,22 +99,26 @@ def does(thread, task, began, ended):
         # a thread helps with another operation's task inside of its own; a task that no operation handed over
         ([op("a", "x", 0, 1), hands("a", 1, 0.5), op("b", "y", 2, 9), *does("b", 1, 4, 6)], {"x": 3, "y": 5}),
         ([*does("b", 7, 0, 5), op("b", "x", 1, 2)], {"x": 1}),
+        # too short to tell
+        ([op("a", "x", 0, 0), op("a", "y", 1, 2)], {"y": 1}),
     ],
 )
 def test_an_operation_takes_the_time_in_which_threads_work_on_it(events, own):
     assert profile.own_times(events) == {f"m/{name}": pytest.approx(time) for name, time in own.items()}
 
 
-def test_a_trace_tells_each_operation_of_a_program(tmp_path):
-    @jax.jit
-    def product(x):
-        return x @ x
-
-    x = jax.numpy.ones((64, 64))
-    jax.block_until_ready(product(x))
-    with jax.profiler.trace(str(tmp_path / "trace")):
-        jax.block_until_ready(product(x))
-    assert list(profile.recorded(next(tmp_path.glob("trace/**/*.xplane.pb"))))
+def test_a_trace_of_jax_notes_operations_and_tasks_by_these_names(tmp_path):
+    product = jax.jit(lambda x: x @ x)
+    x = jax.block_until_ready(product(jax.numpy.ones((64, 64))))
+    with jax.profiler.trace(str(tmp_path)):
+        for _ in range(8):  # the last ones may not be noted in full
+            jax.block_until_ready(product(x))
+    events = list(profile.recorded(next(tmp_path.glob("**/*.xplane.pb"))))
+    assert {e.notes["_p"] for e in events if e.name == profile.HAND_OVER} & {
+        e.notes["_c"] for e in events if e.name == profile.START
+    }
+    assert profile.STOP in {e.name for e in events}
+    assert any(operation.partition("/")[0].startswith("jit_") for operation in profile.own_times(events))
 
 
 def test_what_no_operation_takes_is_between_them():
