@@ -45,6 +45,7 @@ MOVES |= {"fusion", "bitcast-convert"}
 ALL_KINDS = (*KINDS, ELEMENTWISE, COPIES, BETWEEN)
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][a-z0-9\-]*)\(")
+KERNEL = re.compile(r'custom_call_target="kjax_(\w+?)_kernels_')
 CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 
 
@@ -79,12 +80,18 @@ def told(seen: dict[str, tuple[str, int, float]], total: float, steps: int) -> d
 def operations(folder: pathlib.Path) -> dict[str, tuple[str, int, float]]:
     """By operation: its kind, how often it ran, and the microseconds that count as its own."""
     kinds: dict[str, str] = {}
+    kernels: dict[str, str] = {}
     for path in sorted(folder.glob("programs/*after_optimizations.txt")):
-        kinds |= {f"{path.name.split('.')[1]}/{op}": kind for op, kind in kinds_in(path.read_text()).items()}
+        program, text = path.name.split(".")[1], path.read_text()
+        kinds |= {f"{program}/{op}": kind for op, kind in kinds_in(text).items()}
+        kernels |= {f"{program}/{op}": f" {kernel}" for op, kernel in kernels_in(text).items()}
     events = [event for path in folder.glob("trace/**/*.xplane.pb") for event in recorded(path)]
     counts = collections.Counter(operation for event in events if (operation := event.operation))
     own = own_times(events)
-    return {name: (kinds.get(name, ELEMENTWISE), count, own.get(name, 0.0)) for name, count in counts.items()}
+    return {
+        name + kernels.get(name, ""): (kinds.get(name, ELEMENTWISE), count, own.get(name, 0.0))
+        for name, count in counts.items()
+    }
 
 
 class Event(NamedTuple):
@@ -190,6 +197,12 @@ def kinds_in(text: str) -> dict[str, str]:
         return {codes[name]}.union(*(contained(other) for other in called))
 
     return {name: kind_of(contained(name)) for name in codes}
+
+
+def kernels_in(text: str) -> dict[str, str]:
+    """By operation of a program the kernel of kjax's that it calls: XLA has one name for all of them."""
+    found = ((INSTRUCTION.match(line), KERNEL.search(line)) for line in text.splitlines())
+    return {operation[1]: kernel[1] for operation, kernel in found if operation and kernel}
 
 
 def kind_of(codes: set[str]) -> str:

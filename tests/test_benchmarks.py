@@ -31,6 +31,7 @@ ENTRY %main (p: f32[2]) -> f32[2] {
   %p = f32[2]{0} parameter(0)
   %ynn_fusion = f32[2]{0} fusion(%p), kind=kCustom, calls=%inner
   %both_fusion = (f32[2]{0}, /*index=1*/f32[2]{0}) fusion(%p), kind=kLoop, calls=%moved
+  %ffi_call.7 = f32[2]{0} custom-call(%p), custom_call_target="kjax_conv_relu_kernels_linux_x86_64_v4_0", metadata={}
   %conv.3 = f32[2]{0} convolution(%p, %p), window={size=1}
   ROOT %add.2 = f32[2]{0} add(%p, %ynn_fusion)
 }
@@ -48,11 +49,16 @@ def workload(**ms):
         ("ynn_fusion", "matrix products"),
         ("both_fusion", "copies"),
         ("conv.3", "convolutions"),
+        ("ffi_call.7", "library calls"),
         ("add.2", "elementwise"),
     ],
 )
 def test_an_operation_is_named_after_what_it_contains(name, kind):
     assert profile.kinds_in(PROGRAM)[name] == kind
+
+
+def test_a_call_of_a_kernel_is_told_by_the_kernels_name():
+    assert profile.kernels_in(PROGRAM) == {"ffi_call.7": "conv_relu"}
 
 
 def op(thread, name, began, ended):
