@@ -1,17 +1,16 @@
 """Where the time of kjax's train step goes, by kind of operation: JAX's profiler and XLA's own text of the program.
 
-XLA's CPU runtime notes each operation while it runs, if asked to; a trace has them by thread, with the program's name
-and the operation's. What an operation is, a fusion above all, is read from the optimised program that XLA writes out.
+XLA's CPU runtime notes each operation that a thread begins, if asked to, with the program's name and the operation's,
+and each task that a thread does for another one's operation. What an operation is, a fusion above all, is read from
+the optimised program that XLA writes out.
 """
 
 import collections
-import gzip
-import json
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from benchmarks.client import Worker, WorkerError
 from benchmarks.figures import OURS
@@ -20,8 +19,12 @@ from benchmarks.workloads import find
 
 FLAGS = "--xla_cpu_enable_xprof_traceme=true --xla_dump_hlo_as_text --xla_dump_hlo_module_re=.*train.* --xla_dump_to="
 SHORTEN, LEAST = 8, 24
-"""A trace has an eighth of a measurement's steps: it holds about a million events, an LSTM's step makes some 8,000."""
+"""A trace has an eighth of a measurement's steps: it grows by thousands of events with each."""
 TOP = 4
+HAND_OVER, START, STOP = HANDED = [f"ThreadpoolListener::{what}" for what in ("Record", "StartRegion", "StopRegion")]
+"""A thread hands a task over to another one, one starts with a task, one has done it: moments, not spans."""
+EXECUTOR = "ThunkExecutor::Execute"
+"""Goes through a program's operations; not always inside the event of one that runs others."""
 CONTROL = ("while", "conditional", "call")
 """Operations that only run others; their own time is part of `BETWEEN`."""
 BETWEEN = "between operations"
@@ -42,6 +45,7 @@ MOVES |= {"fusion", "bitcast-convert"}
 ALL_KINDS = (*KINDS, ELEMENTWISE, COPIES, BETWEEN)
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = .*? ([a-z][a-z0-9\-]*)\(")
+KERNEL = re.compile(r'custom_call_target="kjax_(\w+?)_kernels_')
 CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 
 
@@ -76,48 +80,112 @@ def told(seen: dict[str, tuple[str, int, float]], total: float, steps: int) -> d
 def operations(folder: pathlib.Path) -> dict[str, tuple[str, int, float]]:
     """By operation: its kind, how often it ran, and the microseconds that count as its own."""
     kinds: dict[str, str] = {}
+    kernels: dict[str, str] = {}
     for path in sorted(folder.glob("programs/*after_optimizations.txt")):
-        kinds |= {f"{path.name.split('.')[1]}/{op}": kind for op, kind in kinds_in(path.read_text()).items()}
-    traces = [json.loads(gzip.decompress(path.read_bytes())) for path in folder.glob("trace/**/*.trace.json.gz")]
-    runs = list(intervals([event for trace in traces for event in trace["traceEvents"]]))
-    counts = collections.Counter(name for name, _, _ in runs)
-    own = shares(runs)
-    return {name: (kinds.get(name, ELEMENTWISE), counts[name], own[name]) for name in counts}
+        program, text = path.name.split(".")[1], path.read_text()
+        kinds |= {f"{program}/{op}": kind for op, kind in kinds_in(text).items()}
+        kernels |= {f"{program}/{op}": f" {kernel}" for op, kernel in kernels_in(text).items()}
+    events = [event for path in folder.glob("trace/**/*.xplane.pb") for event in recorded(path)]
+    counts = collections.Counter(operation for event in events if (operation := event.operation))
+    own = own_times(events)
+    return {
+        name + kernels.get(name, ""): (kinds.get(name, ELEMENTWISE), count, own.get(name, 0.0))
+        for name, count in counts.items()
+    }
 
 
-def intervals(events: Iterable[dict[str, Any]]) -> Iterator[tuple[str, float, float]]:
-    """For each run of an operation in a trace: the program's name and its own, when it began, when it ended.
+class Event(NamedTuple):
+    """What a thread did, from when to when in microseconds, and what XLA notes about it."""
 
-    Some hand their work to other threads and return: their event is short, and another one, "end: …", tells the end.
-    """
-    complete = sorted((e for e in events if e.get("ph") == "X"), key=lambda event: event["ts"])
-    ends = collections.defaultdict(collections.deque)
-    for event in complete:
-        if event["name"].startswith("end: "):
-            ends[event["name"].removeprefix("end: ")].append(event["ts"])
-    for event in complete:
-        args, stop = event.get("args", {}), event["ts"] + event["dur"]
-        if "hlo_op" in args and args["hlo_op"].split(".")[0] not in CONTROL:
-            own = ends[args["hlo_op"]]
-            while own and own[0] < event["ts"]:
-                own.popleft()
-            yield f"{args['hlo_module']}/{args['hlo_op']}", event["ts"], max(stop, own.popleft() if own else stop)
+    thread: str
+    name: str
+    began: float
+    ended: float
+    notes: dict[str, Any] = {}  # noqa: RUF012 - read only
+
+    @property
+    def operation(self) -> str:
+        """The program's name and the operation's; "" for what is none, or only runs others."""
+        op = self.notes.get("hlo_op", "")
+        return f"{self.notes['hlo_module']}/{op}" if op and op.split(".")[0] not in CONTROL else ""
+
+    @property
+    def runs_others(self) -> bool:
+        """Whether operations run inside, one after another."""
+        return "hlo_op" in self.notes or self.name.startswith(EXECUTOR)
 
 
-def shares(runs: list[tuple[str, float, float]]) -> dict[str, float]:
-    """The time of each operation, where several run at once divided among them: the sum is the time that any ran."""
-    edges = sorted([(began, 1, name) for name, began, _ in runs] + [(ended, -1, name) for name, _, ended in runs])
-    running: collections.Counter[str] = collections.Counter()
+def recorded(path: pathlib.Path) -> Iterator[Event]:
+    """The events of a trace that count here."""
+    from jax.profiler import ProfileData
+
+    for plane in ProfileData.from_file(str(path)).planes:
+        for i, line in enumerate(plane.lines):
+            for e in line.events:
+                event = Event(f"{plane.name} {i}", e.name, e.start_ns / 1e3, e.end_ns / 1e3, dict(e.stats))
+                if event.runs_others or event.name in HANDED:
+                    yield event
+
+
+def own_times(events: list[Event]) -> dict[str, float]:
+    """The time of each operation; while several threads work it is divided among them, so the sum is when any did."""
     own: dict[str, float] = collections.defaultdict(float)
-    last = 0.0
-    for now, change, name in edges:
-        active = sum(running.values())
-        for other, times in running.items():
-            own[other] += (now - last) * times / active
-        running[name] += change
-        running += collections.Counter()  # without what has ended
+    threads, last = Threads(), 0.0
+    for now, event, begins in edges(events):
+        working = threads.working()
+        for operation in working:
+            own[operation] += (now - last) / len(working)
+        (threads.begin if begins else threads.end)(event)
         last = now
     return own
+
+
+def edges(events: list[Event]) -> list[tuple[float, Event, bool]]:
+    """Where events begin and end, in order: what contains another begins before it."""
+    spans = [e for e in events if e.ended > e.began and e.name not in HANDED]
+    found = [(e.ended, 0, 0.0, e) for e in spans]
+    found += [(e.began, 1, e.began - e.ended, e) for e in [*spans, *(e for e in events if e.name in HANDED)]]
+    return [(now, event, bool(begins)) for now, begins, _, event in sorted(found, key=lambda edge: edge[:3])]
+
+
+class Threads:
+    """What each thread works on, as a trace is gone through.
+
+    XLA splits an operation into tasks for its threads. The operation's own event tells only of the thread that begins
+    it, and ends while others still work; the event "end: …" comes when the thread that did the last task has also
+    done all that could run next, which may be the rest of the step. Each task is noted, though, where it is handed
+    over and where it is done, with a number: a task belongs to the operation that handed it over.
+    """
+
+    def __init__(self) -> None:
+        self._doing: dict[str, list[tuple[Any, str]]] = collections.defaultdict(list)
+        self._tasks: dict[Any, str] = {}
+
+    def working(self) -> list[str]:
+        """The operations of the threads that work on one."""
+        return [stack[-1][1] for stack in self._doing.values() if stack and stack[-1][1]]
+
+    def begin(self, event: Event) -> None:
+        stack = self._doing[event.thread]
+        if event.name == HAND_OVER:
+            self._tasks[event.notes["_p"]] = stack[-1][1] if stack else ""
+        elif event.name == START:
+            stack.append((START, self._tasks.pop(event.notes["_c"], "")))
+        elif event.name == STOP:
+            self._leave(event.thread, START)
+        else:
+            if stack and stack[-1][0] is START:
+                stack[-1] = (START, "")  # the task is done: what follows is the operations that waited for it
+            stack.append((event, event.operation))
+
+    def end(self, event: Event) -> None:
+        self._leave(event.thread, event)
+
+    def _leave(self, thread: str, what: Any) -> None:
+        """Takes the innermost of its kind away; a trace may begin within one."""
+        stack = self._doing[thread]
+        found = [i for i, (entered, _) in enumerate(stack) if entered is what]
+        del stack[found[-1] if found else len(stack) :]
 
 
 def kinds_in(text: str) -> dict[str, str]:
@@ -129,6 +197,12 @@ def kinds_in(text: str) -> dict[str, str]:
         return {codes[name]}.union(*(contained(other) for other in called))
 
     return {name: kind_of(contained(name)) for name in codes}
+
+
+def kernels_in(text: str) -> dict[str, str]:
+    """By operation of a program the kernel of kjax's that it calls: XLA has one name for all of them."""
+    found = ((INSTRUCTION.match(line), KERNEL.search(line)) for line in text.splitlines())
+    return {operation[1]: kernel[1] for operation, kernel in found if operation and kernel}
 
 
 def kind_of(codes: set[str]) -> str:

@@ -228,11 +228,11 @@ def profiles(found: dict[str, Any]) -> str:
     ]
     lines = [f"- {WORKLOADS[n].title}: {longest(p)}\n" for n, p in told.items()]
     lines += [f"- {WORKLOADS[n].title}: not known, {p['failed']}\n" for n, p in found.items() if "failed" in p]
-    text = "Shares of kjax's step by kind of operation, from a trace of XLA's CPU runtime, which slows steps down. If\n"
-    text += (
-        "several operations run at once the time is divided among them. A fusion counts as the first of these kinds\n"
-    )
-    text += f"that it contains; *{profile.BETWEEN}* is loops, dispatch and waiting. Below, the longest single ones.\n"
+    text = "Shares of kjax's step by kind of operation, from a trace of XLA's CPU runtime, which slows steps down. An\n"
+    text += "operation's time is that in which threads work on it, the tasks it handed to others included; while they\n"
+    text += "work on several it is divided among these. A fusion counts as the first of these kinds that it contains;\n"
+    text += f"*library calls* are kjax's kernels in C; *{profile.BETWEEN}* is loops, dispatch and waiting. Below, the\n"
+    text += "longest single ones, kjax's with the kernel's name.\n"
     return f"## Where the time goes\n\n{text}\n{table(header, rows) if rows else ''}\n{''.join(lines)}"
 
 

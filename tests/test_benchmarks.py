@@ -14,71 +14,10 @@ from benchmarks.spec import without_dropout
 from benchmarks.startup import cache
 from benchmarks.workloads import WORKLOADS, find
 
-PROGRAM = """HloModule jit_train
-
-%inner (a: f32[2]) -> f32[2] {
-  %a = f32[2]{0} parameter(0)
-  ROOT %dot.1 = f32[2]{0} dot(%a, %a), lhs_contracting_dims={0}
-}
-
-%moved (b: f32[2]) -> (f32[2], f32[2]) {
-  %b = f32[2]{0} parameter(0)
-  %copied = f32[2]{0} copy(%b)
-  ROOT %pair = (f32[2]{0}, /*index=1*/f32[2]{0}) tuple(%copied, %b)
-}
-
-ENTRY %main (p: f32[2]) -> f32[2] {
-  %p = f32[2]{0} parameter(0)
-  %ynn_fusion = f32[2]{0} fusion(%p), kind=kCustom, calls=%inner
-  %both_fusion = (f32[2]{0}, /*index=1*/f32[2]{0}) fusion(%p), kind=kLoop, calls=%moved
-  %conv.3 = f32[2]{0} convolution(%p, %p), window={size=1}
-  ROOT %add.2 = f32[2]{0} add(%p, %ynn_fusion)
-}
-"""
-
 
 def workload(**ms):
     peers = {peer.replace("_", "-"): {"ms": times, "bytes": 2**20 * times[0]} for peer, times in ms.items()}
     return {"peers": peers, "flops": 1e9, "peak_flops": 1e12, "rounds": 2, "date": "2026-01-02", "device": "cpu"}
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("ynn_fusion", "matrix products"),
-        ("both_fusion", "copies"),
-        ("conv.3", "convolutions"),
-        ("add.2", "elementwise"),
-    ],
-)
-def test_an_operation_is_named_after_what_it_contains(name, kind):
-    assert profile.kinds_in(PROGRAM)[name] == kind
-
-
-def event(name, start, length, **args):
-    return {"ph": "X", "name": name, "ts": start, "dur": length, "args": args}
-
-
-def test_an_operation_in_the_background_lasts_until_its_end_is_told():
-    own = {"hlo_module": "m", "hlo_op": "conv.1"}
-    events = [event("conv.1", 0, 1, **own), event("end: conv.1", 9, 0), event("conv.1", 10, 2, **own)]
-    events += [event("while.1", 0, 20, hlo_module="m", hlo_op="while.1"), {"ph": "M", "name": "thread_name"}]
-    assert list(profile.intervals(events)) == [("m/conv.1", 0, 9), ("m/conv.1", 10, 12)]
-
-
-def test_time_in_which_several_run_is_divided():
-    assert profile.shares([("a", 0, 4), ("b", 2, 6), ("a", 10, 11)]) == {"a": 4, "b": 3}
-
-
-def test_what_no_operation_takes_is_between_them():
-    told = profile.told({"m/a": ("copies", 4, 3000.0), "m/b": ("reductions", 2, 1000.0)}, 6000.0, 2)
-    assert told["kinds"][profile.BETWEEN] == 1.0
-    assert sum(told["kinds"].values()) == told["ms"] == 3.0
-    assert told["top"][0] == ["m/a", "copies", 2.0, 1.5]
-
-
-def test_a_trace_without_operations_says_so():
-    assert "no events" in profile.told({}, 1.0, 1)["failed"]
 
 
 def test_ratios_are_taken_round_by_round():
