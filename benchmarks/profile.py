@@ -34,9 +34,11 @@ KINDS = {
     "matrix products": {"dot"},
     "gathers, scatters": {"gather", "scatter"},
     "reductions": {"reduce", "reduce-window", "select-and-scatter", "sort"},
-    "library calls": {"custom-call"},
+    "other kernels in C": {"custom-call"},
 }
 """The first kind of which an operation contains something is its kind."""
+KERNELS = {"conv": "convolutions", "product": "matrix products"}
+"""The kinds of kjax's own kernels whose names begin so."""
 ELEMENTWISE, COPIES = "elementwise", "copies"
 MOVES = {"parameter", "constant", "iota", "copy", "bitcast", "broadcast", "concatenate", "convert", "dynamic-slice"}
 MOVES |= {"dynamic-update-slice", "tuple", "get-tuple-element", "pad", "reshape", "reverse", "slice", "transpose"}
@@ -196,7 +198,9 @@ def kinds_in(text: str) -> dict[str, str]:
         called = inside.get(calls.get(name, ""), [])
         return {codes[name]}.union(*(contained(other) for other in called))
 
-    return {name: kind_of(contained(name)) for name in codes}
+    kernels = kernels_in(text).items()
+    known = {name: kind for name, kernel in kernels for key, kind in KERNELS.items() if kernel.startswith(key)}
+    return {name: known.get(name) or kind_of(contained(name)) for name in codes}
 
 
 def kernels_in(text: str) -> dict[str, str]:

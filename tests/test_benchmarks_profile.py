@@ -23,6 +23,7 @@ ENTRY %main (p: f32[2]) -> f32[2] {
   %ynn_fusion = f32[2]{0} fusion(%p), kind=kCustom, calls=%inner
   %both_fusion = (f32[2]{0}, /*index=1*/f32[2]{0}) fusion(%p), kind=kLoop, calls=%moved
   %ffi_call.7 = f32[2]{0} custom-call(%p), custom_call_target="kjax_conv_relu_kernels_linux_x86_64_v4_0", metadata={}
+  %ffi_call.8 = f32[2]{0} custom-call(%p), custom_call_target="kjax_attention_kernels_linux_x86_64_v4_0", metadata={}
   %conv.3 = f32[2]{0} convolution(%p, %p), window={size=1}
   ROOT %add.2 = f32[2]{0} add(%p, %ynn_fusion)
 }
@@ -35,7 +36,8 @@ ENTRY %main (p: f32[2]) -> f32[2] {
         ("ynn_fusion", "matrix products"),
         ("both_fusion", "copies"),
         ("conv.3", "convolutions"),
-        ("ffi_call.7", "library calls"),
+        ("ffi_call.7", "convolutions"),
+        ("ffi_call.8", "other kernels in C"),
         ("add.2", "elementwise"),
     ],
 )
@@ -44,7 +46,7 @@ def test_an_operation_is_named_after_what_it_contains(name, kind):
 
 
 def test_a_call_of_a_kernel_is_told_by_the_kernels_name():
-    assert profile.kernels_in(PROGRAM) == {"ffi_call.7": "conv_relu"}
+    assert profile.kernels_in(PROGRAM) == {"ffi_call.7": "conv_relu", "ffi_call.8": "attention"}
 
 
 def op(thread, name, began, ended):
