@@ -231,9 +231,9 @@ def profiles(found: dict[str, Any]) -> str:
     text = "Shares of kjax's step by kind of operation, from a trace of XLA's CPU runtime, which slows steps down. An\n"
     text += "operation's time is that in which threads work on it, the tasks it handed to others included; while they\n"
     text += "work on several it is divided among these. A fusion counts as the first of these kinds that it contains;\n"
-    text += "convolutions and products in C are among the others, and what else is in C (attention, loops over time,\n"
-    text += f"norms, rows) has a column; *{profile.BETWEEN}* is loops, dispatch and waiting. Below, the longest single\n"
-    text += "ones, kjax's with the kernel's name.\n"
+    text += "convolutions and products in C are among the others, and what else is in C (attention, loops over\n"
+    text += f"time, norms, rows) has a column; *{profile.BETWEEN}* is loops, dispatch and waiting. Below, the longest\n"
+    text += "single ones, kjax's with the kernel's name.\n"
     return f"## Where the time goes\n\n{text}\n{table(header, rows) if rows else ''}\n{''.join(lines)}"
 
 
