@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from benchmarks import accelerator, measure, profile, report, results, scaling, startup
+from benchmarks import accelerator, kernels, measure, pages, profile, report, results, scaling, startup
 from benchmarks.instructions import SETTINGS
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
@@ -38,6 +38,12 @@ def parts(options: argparse.Namespace):
     if options.profile:
         yield from profiles(options)
         return
+    if options.kernels:
+        yield from kernel_times()
+        return
+    if options.pages:
+        yield from kept_pages(options)
+        return
     if options.accelerator:
         yield from on_accelerator(options)
         return
@@ -49,6 +55,8 @@ def parts(options: argparse.Namespace):
         yield started(startup.all_measures(options.peers, options.rounds, options.steps, log))
         yield from profiles(options)
     if options.everything:
+        yield from kept_pages(options)
+        yield from kernel_times()
         yield from curves(options)
 
 
@@ -61,6 +69,17 @@ def curves(options: argparse.Namespace):
     for axis in scaling.AXES:
         sizes = scaling.along(axis, options.rounds, log, bool(options.steps))
         yield {"scaling": {axis: results.stamped({"sizes": sizes})}}
+
+
+def kept_pages(options: argparse.Namespace):
+    for name in pages.NAMES:
+        kinds = pages.workload(name, options.rounds, options.steps, log)
+        yield {"pages": {name: results.stamped({"kinds": kinds})}}
+
+
+def kernel_times():
+    for family, cases in kernels.measured(log).items():
+        yield {"kernels": {family: results.stamped({"cases": cases})}}
 
 
 def on_accelerator(options: argparse.Namespace):
@@ -87,7 +106,9 @@ def parse() -> argparse.Namespace:
     chosen("--no-startup", dest="startup", action="store_false", help="only training speed, no profiles")
     chosen("--profile", action="store_true", help="only where the time of kjax's steps goes, by kind of operation")
     chosen("--calls", action="store_true", help="only single calls: predict of one row, train_on_batch")
-    chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
+    chosen("--pages", action="store_true", help="only what it gains and costs to keep pages between steps")
+    chosen("--kernels", action="store_true", help="only each kernel on CPU against XLA's own operation")
+    chosen("--everything", action="store_true", help="kept pages, kernels and scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
     chosen("--instructions", choices=list(SETTINGS), help="only training speed, of peers that do with these")
     chosen("--accelerator", action="store_true", help="only on a GPU or TPU, with batches that fill it")
