@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import kernel_plain as plain
-from benchmarks.kernel_timing import Case
+from benchmarks.kernel_timing import Case, Numbers
 from kjax import nn
 from kjax.nn import kernels
 from kjax.nn.kernels.lstm import forward as recurrent_in_jax
@@ -36,6 +36,8 @@ CONVOLUTIONS = (
     (32, 8, 64, 64, 3, 1, "same"),
 )
 """Batch, rows and columns, channels, filters, taps, strides, padding: of the CNNs, then of ResNet-20."""
+WITH_RELU = CONVOLUTIONS[:6]
+"""Those with a bias and relu, which ResNet's do not have."""
 PRODUCTS = (
     *[(1, 64, 64), (32, 64, 64), (32, 64, 32), (32, 32, 10)],
     *[(128, 784, 512), (128, 512, 512), (128, 512, 10), (128, 9216, 128), (32, 2304, 512)],
@@ -64,8 +66,12 @@ def cases() -> Iterator[Case]:
     yield from of_pictures()
 
 
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return 0.1 * np.random.default_rng([seed, *shape]).standard_normal(shape, np.float32)
+def floats(*shape: int, mean: float = 0.0) -> Numbers:
+    return Numbers(shape, mean=mean)
+
+
+def whole(below: int, *shape: int, dtype: Any = np.int32) -> Numbers:
+    return Numbers(shape, dtype, below=below)
 
 
 def with_gradients(function: Callable, *floating: int) -> Callable:
@@ -96,7 +102,7 @@ def both(
     yield Case(family, title, ours, theirs, operands, **more)
     y = jax.eval_shape(theirs, *operands)
     functions = (with_gradients(function, *floating) for function in (ours, theirs))
-    yield Case(family, f"{title}, with gradients", *functions, (*operands, floats(*y.shape, seed=1)), **more)
+    yield Case(family, f"{title}, with gradients", *functions, (*operands, floats(*y.shape)), **more)
 
 
 def of_convolution(batch: int, size: int, channels: int, filters: int, taps: int, strides: int, padding: str) -> Any:
@@ -106,15 +112,18 @@ def of_convolution(batch: int, size: int, channels: int, filters: int, taps: int
     settings = {"strides": strides, "padding": padding}
     ours, theirs = partial(kernels.conv, **settings), partial(plain.conv, **settings)
     yield Case(family, title, ours, theirs, operands, lowered=True)
-    given = (*operands, floats(*jax.eval_shape(theirs, *operands).shape, seed=1))
+    given = (*operands, floats(*jax.eval_shape(theirs, *operands).shape))
     for what, by in (("input", 0), ("kernel", 1)):
         if by or channels > 3:  # the first layer's input has no gradient
             functions = gradient(ours, by), gradient(theirs, by)
             yield Case(family, f"{title}: gradient of the {what}", *functions, given, looped=False, lowered=True)
-    if channels != 16 and filters != 16 and strides == 1 and batch * size != 32 * 8 and size != 16:
-        with_relu = (*operands, floats(filters)), given[-1]
+    if (batch, size, channels, filters, taps, strides, padding) in WITH_RELU:
         functions = partial(kernels.conv_relu, padding=padding), partial(plain.conv_relu, padding=padding)
-        yield Case(family, f"{title}, bias, relu", *functions, with_relu[0], lowered=True)
+        operands = (*operands, floats(filters))
+        yield Case(family, f"{title}, bias, relu", *functions, operands, lowered=True)
+        functions = (with_gradients(function, *range(channels <= 3, 3)) for function in functions)
+        given = (*operands, given[-1])
+        yield Case(family, f"{title}, bias, relu, with gradients", *functions, given, looped=False, lowered=True)
 
 
 def of_product(rows: int, inputs: int, units: int) -> Iterator[Case]:
@@ -129,15 +138,19 @@ def of_product(rows: int, inputs: int, units: int) -> Iterator[Case]:
 
 
 def of_attention() -> Iterator[Case]:
-    operands = [floats(16, 64, 4, 32, seed=seed) for seed in range(3)]
+    operands = [floats(16, 64, 4, 32)] * 3
     title = "16 rows of 64 steps, 4 heads of 32, causal"
-    yield from both("Attention", title, lambda *x: kernels.attend(*x, causal=True)[0], plain.attention, operands, 0, 1, 2)
+
+    def ours(*operands: Any) -> Any:
+        return kernels.attend(*operands, causal=True)[0]
+
+    yield from both("Attention", title, ours, plain.attention, operands, 0, 1, 2)
 
 
 def of_recurrence() -> Iterator[Case]:
-    state = np.zeros((BATCH, UNITS), np.float32)
+    state = floats(BATCH, UNITS)
 
-    def sums(gates: int) -> tuple[np.ndarray, np.ndarray]:
+    def sums(gates: int) -> tuple[Numbers, Numbers]:
         return floats(STEPS, BATCH, gates * UNITS), floats(UNITS, gates * UNITS)
 
     def ours(loop: Callable, *operands: Any) -> Any:
@@ -160,7 +173,7 @@ def of_norms() -> Iterator[Case]:
     for shape in (*BATCH_NORMS, (16, 64, 128)):
         axes = (0, 1, 2) if len(shape) == 4 else (2,)
         kind, ones = "batch" if len(shape) == 4 else "layer", (*[1] * (len(shape) - 1), shape[-1])
-        operands = floats(*shape), 1 + floats(*ones), floats(*ones)
+        operands = floats(*shape), floats(*ones, mean=1.0), floats(*ones)
         functions = (lambda *x, axes=axes: kernels.norm(*x, axes, 1e-5)[0], partial(plain.norm, axes=axes))
         yield from both("Normalisation", f"{kind} norm, {by(shape)}", *functions, operands, 0, 1, 2)
     for shape in BIASES:
@@ -170,30 +183,32 @@ def of_norms() -> Iterator[Case]:
 
 
 def of_batches() -> Iterator[Case]:
-    generator = np.random.default_rng(0)
     for examples, *numbers, taken in ROWS:
-        array = floats(examples, *numbers) if numbers else generator.integers(0, 10, examples, np.int32)
-        operands = array, generator.integers(0, examples, taken, np.int32)
+        array = floats(examples, *numbers) if numbers else whole(10, examples)
+        operands = array, whole(examples, taken)
         title = f"{taken} of {examples}{f'×{numbers[0]}' if numbers else ', integers'}"
         yield Case("Rows and draws", f"rows, {title}", kernels.take_rows, plain.take, operands)
-        if array.nbytes > 2**20:
+        if numbers:
             functions = (lambda held, rows: held.take(rows)), plain.take
             yield Case("Rows and draws", f"rows where NumPy has them, {title}", *functions, operands, kernels.hosted)
-    operands = floats(20000, UNITS), generator.integers(0, 20000, (BATCH, STEPS), np.int32)
+    operands = floats(20000, UNITS), whole(20000, BATCH, STEPS)
     layer = nn.Embedding(20000, UNITS)
     functions = (lambda table, x: layer.apply({"embeddings": table}, {}, x)[0]), plain.take
     yield from both("Rows and draws", f"embedding of 20000×{UNITS}, {BATCH}×{STEPS}", *functions, operands, 0)
 
 
 def of_pictures() -> Iterator[Case]:
+    pool = partial(kernels.max_pool, window=2)
     for shape in POOLS:
-        pool = partial(kernels.max_pool, window=2)
-        yield from both("Pooling", f"maximum of 2×2, {by(shape)}", pool, plain.max_pool, (floats(*shape),), 0, lowered=True)
-    key = np.asarray([1, 2], np.uint32)
+        title = f"maximum of 2×2, {by(shape)}"
+        yield from both("Pooling", title, pool, plain.max_pool, (floats(*shape),), 0, lowered=True)
+    key = whole(2**32, 2, dtype=np.uint32)
     for shape in DROPOUTS:
         functions = partial(dropped, kernels.keep_mask), partial(dropped, plain.keep_mask)
-        yield Case("Rows and draws", f"dropout of a quarter, {by(shape)}", *functions, (floats(*shape), key), lowered=True)
-    yield Case("Rows and draws", "first weights, 784×512", *(partial(drawn, f) for f in (kernels.quick, lambda k: k)), (key,))
+        title = f"dropout of a quarter, {by(shape)}"
+        yield Case("Rows and draws", title, *functions, (floats(*shape), key), lowered=True)
+    functions = partial(drawn, kernels.quick), partial(drawn, lambda key: key)
+    yield Case("Rows and draws", "first weights, 784×512", *functions, (key,))
 
 
 def dropped(keep: Callable, x: Any, key: Any) -> Any:

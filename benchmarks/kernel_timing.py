@@ -25,13 +25,29 @@ TOGETHER = 2
 
 
 @dataclasses.dataclass(frozen=True)
+class Numbers:
+    """An array that is yet to be drawn: normal numbers around a mean, or whole ones below a bound."""
+
+    shape: tuple[int, ...]
+    dtype: Any = np.float32
+    mean: float = 0.0
+    below: int = 0
+
+    def drawn(self, seed: int) -> np.ndarray:
+        generator = np.random.default_rng([seed, *self.shape])
+        if self.below:
+            return generator.integers(0, self.below, self.shape, self.dtype)
+        return np.float32(self.mean) + np.float32(0.1) * generator.standard_normal(self.shape, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
     """Two functions of the same arrays.
 
     Args:
         family, title: what the report calls it.
         ours, theirs: with kjax's kernels, and in plain JAX.
-        operands: NumPy arrays.
+        operands: what is drawn for both.
         place: what is done to the operands for ours.
         looped: whether theirs runs in a loop too.
         lowered: whether kjax has a lowering in JAX where it calls no kernel.
@@ -41,10 +57,13 @@ class Case:
     title: str
     ours: Callable[..., Any]
     theirs: Callable[..., Any]
-    operands: Sequence[np.ndarray]
+    operands: Sequence[Numbers]
     place: Callable[[Any], Any] = jnp.asarray
     looped: bool = True
     lowered: bool = False
+
+    def drawn(self) -> list[np.ndarray]:
+        return [numbers.drawn(seed) for seed, numbers in enumerate(self.operands)]
 
 
 Run = Callable[[int], float]
@@ -53,8 +72,9 @@ Run = Callable[[int], float]
 
 def compiled(case: Case) -> tuple[Case, Run, Run, str]:
     """Both of a case's functions, ready to run, and by what kjax's is carried out."""
-    ours, program = looped(case.ours, tuple(map(case.place, case.operands)))
-    operands = tuple(map(jnp.asarray, case.operands))
+    operands = case.drawn()
+    ours, program = looped(case.ours, tuple(map(case.place, operands)))
+    operands = tuple(map(jnp.asarray, operands))
     theirs = looped(case.theirs, operands)[0] if case.looped else single(case.theirs, operands)
     by = "C" if '"kjax_' in program else "JAX" if case.lowered else "XLA"
     return case, ours, theirs, by

@@ -46,7 +46,8 @@ def section(found: dict[str, Any]) -> str:
     """The part of the report."""
     header = ["", "by", "kjax, µs", "XLA's own, µs", "kjax / XLA"]
     tables = [
-        f"### {family}\n\n{table(header, [row(t, c) for t, c in own['cases'].items()])}" for family, own in found.items()
+        f"### {family}\n\n{table(header, [row(t, c) for t, c in own['cases'].items()])}"
+        for family, own in found.items()
     ]
     return f"""## Kernels on CPU
 
@@ -69,7 +70,9 @@ def told(found: dict[str, Any]) -> str:
     }
     slower = {title: value for title, value in ratios.items() if value > LIMIT}
     text = f"{len(ratios)} cases with a kernel or lowering of kjax's own; the median ratio is "
-    text += f"{statistics.median(ratios.values()):.2f}, {len(slower)} are above {LIMIT:g}.\n" if ratios else "unknown.\n"
+    text += (
+        f"{statistics.median(ratios.values()):.2f}, {len(slower)} are above {LIMIT:g}.\n" if ratios else "unknown.\n"
+    )
     return text + "".join(f"- {title}: {value:.2f}{near(value)}\n" for title, value in slower.items())
 
 

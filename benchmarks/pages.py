@@ -53,8 +53,9 @@ def section(found: dict[str, Any]) -> str:
     rows = [row(name, kind, found[name]["kinds"]) for name in NAMES if name in found for kind in KINDS]
     return f"""## Kept pages
 
-kjax alone, with and without `kjax.utils.keep_pages()`, which has the C library keep freed memory for the next step: `fit`
-(one compiled loop), `train_on_batch` (each step asks for memory anew), and the most that was resident. Medians (least–most).
+kjax alone, with and without `kjax.utils.keep_pages()`, which has the C library keep freed memory for the next step:
+`fit` (one compiled loop), `train_on_batch` (each step asks for memory anew), and the most that was resident. Medians
+(least–most).
 
 {table(header, rows)}"""
 
