@@ -56,19 +56,17 @@ def told(title, ours, theirs, by="C"):
 
 
 def test_what_is_slower_than_xla_is_named(tmp_path):
-    lines = [
-        told("a", [1.0, 1.0], [2.0, 4.0]),
-        told("b", [3.0], [2.0]),
-        told("c", [1.02], [1.0]),
-        told("d", [2.0], [1.0], "XLA"),
-    ]
+    lines = [told("a", [1.0, 1.0], [2.0, 4.0]), told("b", [3.0], [2.0]), told("c", [0.9, 1.2, 1.1], [1.0] * 3)]
+    lines.append(told("d", [2.0], [1.0], "XLA"))
     found = kernels.gathered(lines, lambda text: None)
     stamped = {family: results.stamped({"cases": own}) for family, own in found.items()}
     report.write(tmp_path / "README.md", {"kernels": stamped})
     text = (tmp_path / "README.md").read_text()
     assert "| a | C | 1000 (1000–1000) | 3000 (2000–4000) | 0.375 (0.250–0.500) |" in text
-    assert "3 cases with a kernel" in text and "2 are above 1." in text
-    assert "- Products, b: 1.50\n" in text and "- Products, c: 1.02 (within" in text and "- Products, d" not in text
+    assert "3 cases with a kernel" in text and "at a median ratio of 1.10. 2 are above 1, 1 of them in every" in text
+    assert (
+        "- Products, b: 1.50 (1.50–1.50)\n- Products, c: 1.10 (0.900–1.20)\n\n" in text and "- Products, d" not in text
+    )
 
 
 @pytest.fixture
