@@ -69,8 +69,8 @@ def told(found: dict[str, Any]) -> str:
     slower = {title: value for title, value in ratios.items() if value.median > LIMIT}
     always = sum(value.least > LIMIT for value in slower.values())
     median = f"{statistics.median(value.median for value in ratios.values()):.2f}" if ratios else "unknown"
-    text = f"{len(ratios)} cases with a kernel or lowering of kjax's own, at a median ratio of {median}. {len(slower)} are "
-    text += f"above {LIMIT:g}, {always} of them in every round:\n\n"
+    text = f"{len(ratios)} cases with a kernel or lowering of kjax's own, at a median ratio of {median}. {len(slower)} "
+    text += f"are above {LIMIT:g}, {always} of them in every round:\n\n"
     return text + "".join(f"- {title}: {range_of(value)}\n" for title, value in slower.items())
 
 
