@@ -4,9 +4,11 @@
 """
 
 import json
+import pathlib
 import statistics
 import subprocess
 import sys
+import tomllib
 from typing import Any
 
 from benchmarks import figures
@@ -16,6 +18,7 @@ from benchmarks.measure import Log
 from benchmarks.tables import range_of, table
 
 Cases = dict[str, dict[str, Any]]
+NOTES = pathlib.Path(__file__).with_name("notes.toml")
 LIMIT = 1.0
 """Of kjax's time over XLA's."""
 
@@ -71,7 +74,8 @@ def told(found: dict[str, Any]) -> str:
     median = f"{statistics.median(value.median for value in ratios.values()):.2f}" if ratios else "unknown"
     text = f"{len(ratios)} cases with a kernel or lowering of kjax's own, at a median ratio of {median}. {len(slower)} "
     text += f"are above {LIMIT:g}, {always} of them in every round:\n\n"
-    return text + "".join(f"- {title}: {range_of(value)}\n" for title, value in slower.items())
+    lines = "".join(f"- {title}: {range_of(value)}\n" for title, value in slower.items())
+    return f"{text}{lines}\n{tomllib.loads(NOTES.read_text())['kernels'].strip()}\n" if slower else text
 
 
 def ratio(case: dict[str, Any]) -> figures.Spread:
