@@ -29,23 +29,9 @@ def main() -> None:
 
 def parts(options: argparse.Namespace):
     """The parts of the results, each as soon as it is there, so that a run that is broken off leaves some."""
-    if options.scaling:
-        yield from curves(options)
-        return
-    if options.calls:
-        yield started(startup.single_calls(options.peers, options.rounds, log))
-        return
-    if options.profile:
-        yield from profiles(options)
-        return
-    if options.kernels:
-        yield from kernel_times()
-        return
-    if options.pages:
-        yield from kept_pages(options)
-        return
-    if options.accelerator:
-        yield from on_accelerator(options)
+    alone = [part for name, part in ALONE.items() if getattr(options, name)]
+    if alone:
+        yield from alone[0](options)
         return
     for name in options.workloads:
         arguments = name, options.peers, options.rounds, options.steps, options.check, log
@@ -56,7 +42,7 @@ def parts(options: argparse.Namespace):
         yield from profiles(options)
     if options.everything:
         yield from kept_pages(options)
-        yield from kernel_times()
+        yield from kernel_times(options)
         yield from curves(options)
 
 
@@ -77,7 +63,7 @@ def kept_pages(options: argparse.Namespace):
         yield {"pages": {name: results.stamped({"kinds": kinds})}}
 
 
-def kernel_times():
+def kernel_times(options: argparse.Namespace):
     for family, cases in kernels.measured(log).items():
         yield {"kernels": {family: results.stamped({"cases": cases})}}
 
@@ -92,6 +78,15 @@ def on_accelerator(options: argparse.Namespace):
 def profiles(options: argparse.Namespace):
     for name in options.workloads:
         yield {"profiles": {name: results.stamped(profile.workload(name, options.steps, log))}}
+
+
+def single_calls(options: argparse.Namespace):
+    yield started(startup.single_calls(options.peers, options.rounds, log))
+
+
+ALONE = {"scaling": curves, "calls": single_calls, "profile": profiles, "kernels": kernel_times}
+ALONE |= {"pages": kept_pages, "accelerator": on_accelerator}
+"""Options that ask for one part and nothing else."""
 
 
 def parse() -> argparse.Namespace:
