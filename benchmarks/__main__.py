@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from benchmarks import accelerator, measure, profile, report, results, scaling, startup
+from benchmarks import accelerator, kernels, measure, pages, profile, report, results, scaling, startup
 from benchmarks.instructions import SETTINGS
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
@@ -29,17 +29,9 @@ def main() -> None:
 
 def parts(options: argparse.Namespace):
     """The parts of the results, each as soon as it is there, so that a run that is broken off leaves some."""
-    if options.scaling:
-        yield from curves(options)
-        return
-    if options.calls:
-        yield started(startup.single_calls(options.peers, options.rounds, log))
-        return
-    if options.profile:
-        yield from profiles(options)
-        return
-    if options.accelerator:
-        yield from on_accelerator(options)
+    alone = [part for name, part in ALONE.items() if getattr(options, name)]
+    if alone:
+        yield from alone[0](options)
         return
     for name in options.workloads:
         arguments = name, options.peers, options.rounds, options.steps, options.check, log
@@ -49,6 +41,8 @@ def parts(options: argparse.Namespace):
         yield started(startup.all_measures(options.peers, options.rounds, options.steps, log))
         yield from profiles(options)
     if options.everything:
+        yield from kept_pages(options)
+        yield from kernel_times(options)
         yield from curves(options)
 
 
@@ -63,6 +57,17 @@ def curves(options: argparse.Namespace):
         yield {"scaling": {axis: results.stamped({"sizes": sizes})}}
 
 
+def kept_pages(options: argparse.Namespace):
+    for name in pages.NAMES:
+        kinds = pages.workload(name, options.rounds, options.steps, log)
+        yield {"pages": {name: results.stamped({"kinds": kinds})}}
+
+
+def kernel_times(options: argparse.Namespace):
+    for family, cases in kernels.measured(log).items():
+        yield {"kernels": {family: results.stamped({"cases": cases})}}
+
+
 def on_accelerator(options: argparse.Namespace):
     for network in options.workloads:
         arguments = options.peers, options.rounds, options.steps, options.check, log
@@ -73,6 +78,15 @@ def on_accelerator(options: argparse.Namespace):
 def profiles(options: argparse.Namespace):
     for name in options.workloads:
         yield {"profiles": {name: results.stamped(profile.workload(name, options.steps, log))}}
+
+
+def single_calls(options: argparse.Namespace):
+    yield started(startup.single_calls(options.peers, options.rounds, log))
+
+
+ALONE = {"scaling": curves, "calls": single_calls, "profile": profiles, "kernels": kernel_times}
+ALONE |= {"pages": kept_pages, "accelerator": on_accelerator}
+"""Options that ask for one part and nothing else."""
 
 
 def parse() -> argparse.Namespace:
@@ -87,7 +101,9 @@ def parse() -> argparse.Namespace:
     chosen("--no-startup", dest="startup", action="store_false", help="only training speed, no profiles")
     chosen("--profile", action="store_true", help="only where the time of kjax's steps goes, by kind of operation")
     chosen("--calls", action="store_true", help="only single calls: predict of one row, train_on_batch")
-    chosen("--everything", action="store_true", help="the scaling curves as well, after all else")
+    chosen("--pages", action="store_true", help="only what it gains and costs to keep pages between steps")
+    chosen("--kernels", action="store_true", help="only each kernel on CPU against XLA's own operation")
+    chosen("--everything", action="store_true", help="kept pages, kernels and scaling curves as well, after all else")
     chosen("--scaling", action="store_true", help="only the scaling curves")
     chosen("--instructions", choices=list(SETTINGS), help="only training speed, of peers that do with these")
     chosen("--accelerator", action="store_true", help="only on a GPU or TPU, with batches that fill it")

@@ -6,7 +6,7 @@ import tomllib
 from functools import partial
 from typing import Any
 
-from benchmarks import accelerator, figures, picture, profile
+from benchmarks import accelerator, figures, kernels, pages, picture, profile
 from benchmarks.figures import OURS, Spread
 from benchmarks.instructions import SETTINGS
 from benchmarks.measure import TOLERANCE
@@ -28,6 +28,8 @@ Calls are made in a process for each peer, where they take the shorter or the lo
 happen to be awake. So against the jitted call, below, kjax and raw JAX take turns in one process, in short blocks of
 calls on the same arrays.
 """
+OWN = {"pages": pages, "kernels": kernels}
+"""Modules that write their part of the report themselves, by its name in the results."""
 TITLES = ["", *[info.title for info in PEERS.values()]]
 HOW = f"""# Benchmarks
 
@@ -36,13 +38,15 @@ sizes, first weights, loss and optimizer. Everything below is written by the com
 
 ```
 make bench ARGS="--everything"                    # its own virtual environment, and everything below
-make bench                                        # without the scaling curves
+make bench                                        # without kept pages, kernels, scaling curves
 make bench ARGS="--quick"                         # one workload, two peers, a few minutes
 python -m benchmarks --workloads mnist_cnn        # in an environment with requirements.txt and kjax
 python -m benchmarks --scaling                    # the curves
 python -m benchmarks --accelerator                # on a GPU or TPU, which these others leave alone
 python -m benchmarks --instructions avx2          # speed as on a processor without AVX-512
 python -m benchmarks --calls                      # single calls
+python -m benchmarks --pages                      # what keeping pages between steps gains and costs
+python -m benchmarks --kernels                    # each kernel on CPU against XLA's own operation
 python -m benchmarks --profile                    # where the time of kjax's steps goes
 python -m benchmarks --report-only                # this page again from results.json
 ```
@@ -81,6 +85,7 @@ def write(path: pathlib.Path, results: dict[str, Any]) -> None:
         parts.append(profiles(results["profiles"]))
     if results.get("startup"):
         parts.append(startup(results["startup"]))
+    parts += [part.section(results[name]) for name, part in OWN.items() if results.get(name)]
     if results.get("accelerator"):
         parts.append(on_accelerator(results["accelerator"]))
     if results.get("scaling"):

@@ -181,8 +181,17 @@ def answer(held: Held, line: str) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}"}
 
 
+def keep_pages_if_told() -> None:
+    """As a program of kjax's does at its beginning; `pages` says so in the environment."""
+    if os.environ.get("BENCHMARKS_KEEP_PAGES"):
+        from kjax import utils
+
+        utils.keep_pages()
+
+
 def main(name: str, workload: workloads.Workload) -> None:
     """Answers until the input ends. What a peer prints goes to the error stream, not among the answers."""
+    keep_pages_if_told()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     held = Held(name, workload)

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from kjax.utils import keep_pages
+
 IMPORT_SECONDS = time.process_time()
 """The processor time from the start of the process: by now Python, JAX and kjax are imported."""
 
@@ -30,9 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     demo.add_argument("--seed", type=int, default=0, help="decides weights, order and dropout (default: %(default)s)")
     demo.add_argument("--output", default="demo.png", help="where the picture goes (default: %(default)s)")
+    demo.add_argument(
+        "--no-keep-pages",
+        dest="keep_pages",
+        action="store_false",
+        help="let the C library hand freed memory back to the system at each step (Linux; see kjax.utils.keep_pages)",
+    )
     options = parser.parse_args(arguments)
     from kjax.demo import run
 
+    if options.keep_pages:
+        keep_pages()
     try:
         return run(options.dataset, options.epochs, options.seed, options.output, IMPORT_SECONDS)
     except (ImportError, OSError) as error:

@@ -64,11 +64,14 @@ def keep_pages() -> bool:
     """Has the C library keep freed memory for the next step instead of handing it back; for CPU, on Linux.
 
     On machines where the first touch of memory is slow (most clouds), a step of a convolutional network that runs
-    by itself (`train_on_batch`, or `fit` with a callback for each batch) spends up to a quarter of its time on that:
-    83 ms before, 62 after, on two cores. `fit` without such callbacks gains little, for it runs many steps at a
-    time. It holds for the whole process, which does not give memory back afterwards: 405 and 646 MB at the peak in
-    two runs, against 372 and 442. So call it only in a program of your own, before anything is computed: JAX's
-    threads must not have begun.
+    by itself (`train_on_batch`, or `fit` with a callback for each batch) spends up to a third of its time on that.
+    `fit` without such callbacks gains little, for it runs many steps at a time. The benchmark measures both, and what
+    is resident at the peak, with and without (`python -m benchmarks --pages`).
+
+    It holds for the whole process, which does not give memory back afterwards, whatever else the program does. So
+    neither importing kjax nor `fit` does it: only a program knows what runs beside its training. Call it in one of
+    your own, before anything is computed, for JAX's threads must not have begun. `python -m kjax demo` is such a
+    program, and does; `--no-keep-pages` leaves it out.
 
     Returns:
         Whether it was done: False elsewhere than on Linux with glibc.

@@ -45,12 +45,14 @@ def test_help_explains_every_option(capsys):
         command.main(["demo", "--help"])
     said = capsys.readouterr().out
     assert caught.value.code == 0
-    assert all(option in said for option in ("--dataset", "--epochs", "--seed", "--output", "fashion_mnist"))
+    assert all(
+        option in said for option in ("--dataset", "--epochs", "--seed", "--output", "--no-keep-pages", "fashion_mnist")
+    )
 
 
 def test_the_demo_trains_reports_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert command.main(["demo", "--epochs", "8"]) == 0
+    assert command.main(["demo", "--epochs", "8", "--no-keep-pages"]) == 0
     said = capsys.readouterr().out
     assert "Total params" in said and "held-out accuracy" in said and "compile" in said
     accuracy = float(said.split("held-out accuracy: ")[1].split("%")[0])
@@ -63,5 +65,13 @@ def test_a_missing_data_set_is_one_line(tmp_path, monkeypatch, capsys):
         raise OSError("cannot download https://example.org/mnist.npz")
 
     monkeypatch.setattr(kjax.datasets.mnist, "load_data", load_data)
-    assert command.main(["demo", "--dataset", "mnist"]) == 1
+    assert command.main(["demo", "--dataset", "mnist", "--no-keep-pages"]) == 1
     assert capsys.readouterr().err.strip() == "kjax demo: cannot download https://example.org/mnist.npz"
+
+
+@pytest.mark.parametrize(("options", "wanted"), [([], ["kept", "ran"]), (["--no-keep-pages"], ["ran"])])
+def test_the_demo_keeps_pages_before_anything_else_unless_told(options, wanted, monkeypatch):
+    done = []
+    monkeypatch.setattr(command, "keep_pages", lambda: done.append("kept"))
+    monkeypatch.setattr("kjax.demo.run", lambda *_: done.append("ran") or 0)
+    assert command.main(["demo", *options]) == 0 and done == wanted
