@@ -3,8 +3,8 @@
 Without dropout, and where nothing but positions is hidden, scores, softmax and means are one map, whose tangent is
 linear in the tangents of queries, keys and values. It and its gradient have kernels in C where `kjax.native` is usable:
 XLA's CPU backend goes over the scores eight times, and computes what a causal mask hides. Output and gradients together
-take 0.43 to 0.94 of the time for 64 to 512 steps, and a training step of a GPT of 64 steps and 128 channels 0.89 (2 cores,
-AVX-512).
+take 0.43 to 0.94 of the time for 64 to 512 steps, and a training step of a GPT of 64 steps and 128 channels 0.89 of it
+(2 cores, AVX-512).
 """
 
 import math
