@@ -217,8 +217,9 @@ def advice(function: str, old: Signature, new: Signature, changed: list[str]) ->
         return 'Convert it to one dtype beforehand, e.g. x.astype("float32").'
     if any(a.shape[1:] != b.shape[1:] and root(name) in DATA for name, a, b in specs):
         return "Each shape compiles once: pad, crop or resize to few of them."
-    if function.endswith("rows") and any(root(name) in DATA for name, _, _ in specs):
-        return "Each number of examples compiles once: fit in one call, or on parts of equal length."
+    if function.endswith("rows") and all(a.shape[1:] == b.shape[1:] for _, a, b in specs):
+        each = "Each number of examples compiles once (each power of two, where arrays have less than 1 MiB)"
+        return f"{each}: fit in one call, or on parts of equal length."
     return "Each batch size compiles once: leave out a short last batch, or use fit, which pads it."
 
 

@@ -1,6 +1,7 @@
 """What users pass as data, as arrays that can be trained on; everything that is wrong with it is said here."""
 
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -265,6 +266,15 @@ def batch_rows(n: int, batch_size: int, order: Any = None, pad: bool = True) -> 
     return [block for block in blocks if block.size]
 
 
+def generator(key: Any) -> np.random.Generator:
+    """NumPy's random numbers that a key of JAX decides."""
+    return np.random.default_rng(jax.device_get(_numbers(key)))
+
+
+_numbers = jax.jit(jax.random.key_data)
+"""As one program it takes 9 µs, for 50."""
+
+
 def split_validation(arrays: Sequence[Any], fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The first part for training, the last `fraction` of the examples for validation, as Keras splits.
 
@@ -281,7 +291,7 @@ def split_validation(arrays: Sequence[Any], fraction: float) -> tuple[tuple[Any,
     return first, last
 
 
-def power_of_two(n: int, most: int) -> int:
+def power_of_two(n: int, most: int = sys.maxsize) -> int:
     """The next power of two, at most `most`: few shapes, so few compilations, for batches of any size."""
     return min(1 << (n - 1).bit_length(), most)
 

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kjax.data import is_mapped, narrowed
+from kjax.data import is_mapped, narrowed, power_of_two
 from kjax.nn import kernels
+from kjax.steps import is_hosted
 
 CHUNK_BYTES = 64 * 2**20
 """The size of a chunk of data that does not stay on the device; three of them are in memory at a time."""
+ROOMY_BYTES = 2**20
+"""The size up to which an array gets room for more rows: to fill it takes 0.1 ms, to compile a loop anew a second."""
 
 
 class Block(NamedTuple):
@@ -31,13 +34,26 @@ class Block(NamedTuple):
 def place(data: Sequence[Any]) -> Sequence[Any]:
     """The data on the device, or as it is where it is to come in chunks: too large, or a memory-mapped file.
 
-    Where the CPU is the device, large arrays of NumPy stay where they are, as `HostArray`.
+    Where the CPU is the device, large arrays of NumPy stay where they are, as `HostArray`. Small ones get room for more
+    rows, which no step takes, so that data of another length seldom compiles anew.
     """
     arrays = jax.tree.leaves(data)
     size = sum(a.nbytes for a in arrays)
     if any(map(is_mapped, arrays)) or size > memory() // 2:
         return data
-    return jax.device_put(jax.tree.map(kernels.hosted, data))
+    return jax.device_put(jax.tree.map(lambda array: roomy(kernels.hosted(array)), data))
+
+
+def roomy(array: Any, rows: int = 0) -> Any:
+    """A small array of NumPy with zeros behind its rows, up to so many or a power of two; any other as it is.
+
+    >>> roomy(np.arange(1, 4)).tolist()
+    [1, 2, 3, 0]
+    """
+    if type(array) is not np.ndarray or array.nbytes >= ROOMY_BYTES:
+        return array
+    rows = rows or power_of_two(len(array))
+    return array if rows <= len(array) else take(array, slice(None), rows)
 
 
 def memory() -> int:
@@ -67,8 +83,9 @@ def undone(rows: Sequence[np.ndarray], first: int) -> Iterator[tuple[np.ndarray,
 
 
 def whole(data: Sequence[Any], rows: np.ndarray, done: int) -> Iterator[Block]:
-    """All the steps over data that is on the device."""
-    yield Block(data, jax.device_put(rows), done, len(rows), bool((rows < 0).any()))
+    """All the steps over data that is on the device; as many as there is room for are one shape, so one compilation."""
+    room = -(-len(jax.tree.leaves(data, is_leaf=is_hosted)[0]) // rows.shape[1])
+    yield Block(data, jax.device_put(roomy(rows, room)), done, len(rows), bool((rows < 0).any()))
 
 
 def chunks(data: Sequence[Any], rows: np.ndarray, done: int) -> Iterator[Block]:
@@ -89,10 +106,10 @@ def gather(data: Sequence[Any], rows: np.ndarray, steps: int, padded: bool, done
     return Block(arrays, own, done, len(rows), padded)
 
 
-def take(array: Any, rows: np.ndarray, size: int) -> np.ndarray:
+def take(array: Any, rows: Any, size: int) -> np.ndarray:
     """Some rows of an array, with zeros behind them up to a number of rows."""
     taken = narrowed(np.asarray(array[rows]))
-    return np.concatenate([taken, np.zeros((size - len(rows), *taken.shape[1:]), taken.dtype)])
+    return np.concatenate([taken, np.zeros((size - len(taken), *taken.shape[1:]), taken.dtype)])
 
 
 def ahead(blocks: Iterator[Block]) -> Iterator[Block]:

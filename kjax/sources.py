@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from kjax import feed
-from kjax.data import batch_rows, spec
+from kjax.data import batch_rows, generator, spec
 from kjax.data import rows as examples
 from kjax.feed import Block
 from kjax.steps import is_hosted
@@ -101,12 +101,12 @@ class ArraySource:
         n = self.samples
         if not self.shuffle:
             return np.roll(np.arange(n), -epoch * self.steps * self.size if self._goes_on else 0)
-        generator = np.random.default_rng(jax.device_get(jax.random.key_data(key)))
+        random = generator(key)
         if self.shuffle == "batch":
             batches = np.array_split(np.arange(n), range(self.batch_size, n, self.batch_size))
-            full = [batches[i] for i in generator.permutation(n // self.batch_size)]
+            full = [batches[i] for i in random.permutation(n // self.batch_size)]
             return np.concatenate([*full, *batches[n // self.batch_size :]])
-        return generator.permutation(n)
+        return random.permutation(n)
 
 
 def first_steps(rows: Sequence[np.ndarray], steps: int) -> list[np.ndarray]:

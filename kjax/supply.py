@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from kjax.data import generator
 from kjax.sequences import in_order
 
 NOTHING: Any = object()
@@ -181,8 +182,8 @@ class Numbered:
         if not self.shuffle:
             start = epoch * steps % n if self.goes_on else 0
             return range(start, start + steps) if start + steps <= n else [(start + i) % n for i in range(steps)]
-        generator = np.random.default_rng(jax.device_get(jax.random.key_data(key)))
-        return np.concatenate([generator.permutation(n) for _ in range(-(-steps // n))])[:steps].tolist()
+        random = generator(key)
+        return np.concatenate([random.permutation(n) for _ in range(-(-steps // n))])[:steps].tolist()
 
     def _begin(self) -> None:
         if self._begun == self._ended:  # else a pass was left before its end
@@ -215,7 +216,7 @@ class Examples(Numbered):
     def batches(self, key: Any, epoch: int, first: int, steps: int | None) -> Generator[Any, None, None]:
         order: Any = range(len(self.table))
         if self.mixes:
-            order = np.random.default_rng(jax.device_get(jax.random.key_data(key))).permutation(len(self.table))
+            order = generator(key).permutation(len(self.table))
         for i in self.numbers(key, epoch, steps)[first:]:
             yield self.table[order[i * self.size : (i + 1) * self.size]]
 

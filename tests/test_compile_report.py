@@ -51,9 +51,9 @@ AGAIN = {
     "a dtype": ((on_batch(40), on_batch(40, X.astype("uint8"))), "train_step compiles again (2nd time, _ s): x changed "
         "from float32[40,8] to uint8[40,8]. Convert it to one dtype beforehand"),
     "the size of a batch in fit": ((fitted(40), fitted(40, 5)), "train_rows compiles again (2nd time, _ s): "
-        "(steps, batch size) changed from int32[5,8] to int32[8,5]. Each batch size compiles once"),
+        "(steps, batch size) changed from int32[8,8] to int32[13,5]. Each batch size compiles once"),
     "the length of the data": ((fitted(40), fitted(24)), "train_rows compiles again (2nd time, _ s): "
-        "x changed from float32[40,8] to float32[24,8]"),
+        "x changed from float32[64,8] to float32[32,8]"),
     "a structure": ((on_batch(40), optimized(optim.SGD(ExponentialDecay(0.1, 10, 0.9)))), "train_step compiles again "
         "(2nd time, _ s): optimizer changed from SGD() to SGD(lr=ExponentialDecay(initial_learning_rate=0.1, "),
     "a batch to predict": ((lambda m: m.predict_on_batch(X[:9]), lambda m: m.predict_on_batch(X[:11])),

@@ -118,6 +118,28 @@ def test_threads_have_the_settings_of_their_caller(through):
     assert thread is not threading.current_thread() and settings == [jax.devices()[0], np.float64, np.float64]
 
 
+def trained(sizes, monkeypatch, room):
+    """The weights and losses of fits on data of several lengths, and the functions that compiled for them."""
+    monkeypatch.setattr(feed, "ROOMY_BYTES", room)
+    x = np.random.default_rng(0).random((max(sizes), 5), np.float32)
+    y = np.arange(max(sizes)) % 3
+    first = Dense(sizes[0], input_shape=(5,))  # equal networks would share their programs
+    model = kjax.Sequential([first, Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    logs = [model.fit(x[:n], y[:n], 10, verbose=0, validation_data=(x[:n], y[:n])).history for n in sizes]
+    return model.get_weights(), logs, [one.function for one in model.compile_report()]
+
+
+@pytest.mark.filterwarnings("ignore::kjax.RecompileWarning")
+@pytest.mark.parametrize(("sizes", "programs"), [((70, 100, 120), 1), ((69, 98, 121), 1), ((60, 70), 2)])
+def test_small_data_of_other_lengths_compiles_nothing_and_changes_no_bit(sizes, programs, monkeypatch):
+    *roomy, compiled = trained(sizes, monkeypatch, feed.ROOMY_BYTES)
+    assert compiled.count("train_rows") == compiled.count("eval_rows") == programs
+    *exact, compiled = trained(sizes, monkeypatch, 0)
+    assert compiled.count("train_rows") == len(sizes)
+    jax.tree.map(np.testing.assert_array_equal, roomy, exact)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_at_a_few_chunks(tmp_path):
     program = f"""
