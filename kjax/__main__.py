@@ -13,6 +13,20 @@ IMPORT_SECONDS = time.process_time()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
+    options = parse(arguments)
+    from kjax.demo import run
+
+    if options.keep_pages:
+        keep_pages()
+    try:
+        return run(options.dataset, options.epochs, options.seed, options.output, IMPORT_SECONDS)
+    except (ImportError, OSError) as error:
+        print(f"kjax demo: {error}", file=sys.stderr)
+        return 1
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="kjax", description="kjax: deep learning on JAX with a Keras-like face.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
@@ -38,16 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_false",
         help="let the C library hand freed memory back to the system at each step (Linux; see kjax.utils.keep_pages)",
     )
-    options = parser.parse_args(arguments)
-    from kjax.demo import run
-
-    if options.keep_pages:
-        keep_pages()
-    try:
-        return run(options.dataset, options.epochs, options.seed, options.output, IMPORT_SECONDS)
-    except (ImportError, OSError) as error:
-        print(f"kjax demo: {error}", file=sys.stderr)
-        return 1
+    return parser.parse_args(arguments)
 
 
 def positive(text: str) -> int:

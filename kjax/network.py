@@ -58,13 +58,8 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and copy take: all but what is compiled."""
-        return {
-            **self.__dict__,
-            "_compiled": None,
-            "_outputs": (None, None, None),
-            "_fitting": None,
-            "_log": CompileLog(),
-        }
+        fresh = {"_compiled": None, "_outputs": (None, None, None), "_fitting": None, "_log": CompileLog()}
+        return self.__dict__ | fresh
 
     @property
     def net(self) -> Layer:

@@ -163,15 +163,25 @@ static void see(const Job *job, int64_t entry, int64_t head, const float *keys, 
   }
 }
 
+/* A task: the entry, the heads of one group, where its keys and values begin and how far apart they lie. */
+typedef struct {
+  int64_t entry, first, last, keys, values, k_row, v_row;
+} Group;
+
+static Group group_of(const Sizes *n, int64_t task) {
+  const int64_t entry = task / n->groups, group = task % n->groups, several = n->heads / n->groups;
+  const int64_t k_row = n->groups * n->size, v_row = n->groups * n->wide;
+  return (Group){entry, group * several, (group + 1) * several, entry * n->seen * k_row + group * n->size,
+                 entry * n->seen * v_row + group * n->wide, k_row, v_row};
+}
+
 static void see_group(void *data, int64_t task) {
   const Job *job = data;
   const Sizes *n = job->n;
   float keys[LONGEST] __attribute__((aligned(64)));
-  const int64_t entry = task / n->groups, group = task % n->groups, several = n->heads / n->groups;
-  const int64_t k_row = n->groups * n->size, v_row = n->groups * n->wide;
-  const float *values = job->v + entry * n->seen * v_row + group * n->wide;
-  turn(job->k + entry * n->seen * k_row + group * n->size, k_row, n->seen, n->size, *job->scale, keys, job->padded);
-  for (int64_t i = 0; i < several; i++) see(job, entry, group * several + i, keys, values);
+  const Group at = group_of(n, task);
+  turn(job->k + at.keys, at.k_row, n->seen, n->size, *job->scale, keys, job->padded);
+  for (int64_t head = at.first; head < at.last; head++) see(job, at.entry, head, keys, job->v + at.values);
 }
 
 static Job job_of(const Call *call) {
@@ -205,17 +215,17 @@ typedef struct {
   float *q_grad, *k_grad, *v_grad;
 } Head;
 
-static Head head_of(const Job *job, int64_t entry, int64_t group, int64_t head, const float *values) {
+static Head head_of(const Job *job, const Group *group, int64_t head, const float *values) {
   const Sizes *n = job->n;
-  const int64_t q = (entry * n->steps * n->heads + head) * n->size, k = (entry * n->seen * n->groups + group) * n->size;
+  const int64_t first = group->entry * n->steps * n->heads + head, q = first * n->size;
   return (Head){job->q + q,
-                job->g + (entry * n->steps * n->heads + head) * n->wide,
-                job->weights + (entry * n->heads + head) * n->steps * n->seen,
-                job->k + k,
+                job->g + first * n->wide,
+                job->weights + (group->entry * n->heads + head) * n->steps * n->seen,
+                job->k + group->keys,
                 values,
                 job->q_grad + q,
-                job->k_grad + k,
-                job->v_grad + (entry * n->seen * n->groups + group) * n->wide};
+                job->k_grad + group->keys,
+                job->v_grad + group->values};
 }
 
 /* The gradient of some queries; leaves the rows of weights and the gradient of their scores for the keys. */
@@ -273,12 +283,11 @@ static void pull_group(void *data, int64_t task) {
   const Job *job = data;
   const Sizes *n = job->n;
   float values[LONGEST] __attribute__((aligned(64)));
-  const int64_t entry = task / n->groups, group = task % n->groups, several = n->heads / n->groups;
-  const int64_t k_row = n->groups * n->size, v_row = n->groups * n->wide;
-  turn(job->v + entry * n->seen * v_row + group * n->wide, v_row, n->seen, n->wide, 1, values, job->padded);
-  clear(job->k_grad + entry * n->seen * k_row + group * n->size, k_row, n->seen, n->size);
-  clear(job->v_grad + entry * n->seen * v_row + group * n->wide, v_row, n->seen, n->wide);
-  for (int64_t i = 0; i < several; i++) pull_head(job, head_of(job, entry, group, group * several + i, values));
+  const Group at = group_of(n, task);
+  turn(job->v + at.values, at.v_row, n->seen, n->wide, 1, values, job->padded);
+  clear(job->k_grad + at.keys, at.k_row, n->seen, n->size);
+  clear(job->v_grad + at.values, at.v_row, n->seen, n->wide);
+  for (int64_t head = at.first; head < at.last; head++) pull_head(job, head_of(job, &at, head, values));
 }
 
 /* (g, q, k, v, weights, scale) -> (gradient of q, of k, of v) */

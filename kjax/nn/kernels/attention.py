@@ -121,7 +121,7 @@ Window = int | None
 
 def attention(query: Array, key: Array, value: Array, *, causal: bool, window: Window, precision: Any) -> Any:
     """The means and the weights."""
-    with _multiplying(precision):
+    with jax.default_matmul_precision(precision):
         return weighted(query, key, value, band(query.shape[1], key.shape[1], causal, window), None)
 
 
@@ -130,7 +130,7 @@ def push(
     *, precision: Any, **static: Any,
 ) -> tuple[Array]:  # fmt: skip
     """The tangent of the means."""
-    with _multiplying(precision):
+    with jax.default_matmul_precision(precision):
         moved = weights_along(along_query, along_key, query, key, weights)
         parts = [(moved, value), (weights, along_value)]
         first, second = (product("bgrts,bsgv->btgrv", _in_groups(w, 1, v), v) for w, v in parts)
@@ -148,7 +148,7 @@ def pull(
     g: Array, query: Array, key: Array, value: Array, weights: Array, *, precision: Any, **static: Any
 ) -> tuple[Array, Array, Array]:
     """The transpose of `push`: the gradients of query, key and value."""
-    with _multiplying(precision):
+    with jax.default_matmul_precision(precision):
         g, used = _in_groups(g, 2, value), _in_groups(weights, 1, value)
         slope = product("btgrv,bsgv->bgrts", g, value).reshape(weights.shape)
         scores = _in_groups(_straightened(weights, slope) * query.shape[-1] ** -0.5, 1, key)
@@ -166,10 +166,6 @@ def _in_groups(x: Array, axis: int, shared: Array) -> Array:
     """The heads at `axis` as (groups, heads of one)."""
     groups = shared.shape[2]
     return x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
-
-
-def _multiplying(precision: Any) -> Any:
-    return jax.default_matmul_precision(precision)
 
 
 # --- CPU ---
@@ -221,7 +217,7 @@ def _attention_jvp(primals: Any, tangents: Any, **static: Any) -> Any:
     (query, key, _), (along_query, along_key, _) = primals, tangents
     means, weights = attention_p.bind(*primals, **static)
     (along,) = push_p.bind(*tangents, *primals, weights, **static)
-    with _multiplying(static["precision"]):
+    with jax.default_matmul_precision(static["precision"]):
         return (means, weights), (along, weights_along(along_query, along_key, query, key, weights))
 
 
